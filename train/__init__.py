@@ -1,0 +1,1 @@
+"""Training: the COVIDx builder, synthetic radiographs, the fastai pipeline and its evaluation."""
