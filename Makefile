@@ -21,7 +21,21 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP)
-	$(BIN)/python -m export.demo --out $(DEMO)
+	@echo "== 1/6 draw synthetic radiographs"
+	$(BIN)/python -m train data phantom --out $(DEMO)/phantoms --count 60 --size 320
+	@echo "== 2/6 train on them (a few minutes)"
+	$(BIN)/python -m train fit --data $(DEMO)/phantoms --recipe quick --out $(DEMO)/run
+	@echo "== 3/6 export and quantize"
+	$(BIN)/python -m export build --run $(DEMO)/run --data $(DEMO)/phantoms --out $(DEMO)/bundle
+	@echo "== 4/6 parity with the full model"
+	$(BIN)/python -m export parity $(DEMO)/bundle --run $(DEMO)/run --data $(DEMO)/phantoms --split test
+	@echo "== 5/6 the device tests itself"
+	$(BIN)/edge-runtime selftest $(DEMO)/bundle
+	@echo "== 6/6 answer DICOM files"
+	$(BIN)/edge-runtime predict $(DEMO)/bundle $(DEMO)/phantoms/dicom --csv $(DEMO)/answers.csv --heatmaps $(DEMO)/heatmaps
+	@echo
+	@echo "Answers: $(DEMO)/answers.csv   heat maps: $(DEMO)/heatmaps   parity: $(DEMO)/bundle/reports"
+	@echo "The page:  $(BIN)/edge-runtime serve $(DEMO)/bundle --port 8080   then open http://127.0.0.1:8080"
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

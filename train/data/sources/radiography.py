@@ -36,9 +36,7 @@ def list_radiography(folder: Path, known_urls: Set[str] = frozenset()) -> Listin
     table = need_file(folder, "--radiography", _SHEETS)
     images = next((folder / name for name in _FOLDERS if (folder / name).is_dir()), None)
     if images is None:
-        raise DataError(
-            f"--radiography: {folder} has no images", expected="a folder " + " or ".join(_FOLDERS)
-        )
+        raise DataError(f"--radiography: {folder} has no images", expected="a folder " + " or ".join(_FOLDERS))
     listing = Listing("sirm", [table])
     known = {_address(url) for url in known_urls}
     for row in read_table(table, ["FILE NAME", "FORMAT", "URL"]):

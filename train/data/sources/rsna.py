@@ -60,6 +60,4 @@ def _box(row: dict[str, str], table: Path) -> PixelBox:
     try:
         return PixelBox(*(float(row[name]) for name in ("x", "y", "width", "height")))
     except ValueError as error:
-        raise DataError(
-            f"{table}: the box of {row['patientId']} is not four numbers", got=str(error)
-        ) from error
+        raise DataError(f"{table}: the box of {row['patientId']} is not four numbers", got=str(error)) from error
