@@ -291,9 +291,7 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
             )
     paths = [f.path for f in manifest.all_files()]
     if len(set(paths)) != len(paths):
-        fail(
-            "a file is listed twice", str(sorted({p for p in paths if paths.count(p) > 1})), "each file once"
-        )
+        fail("a file is listed twice", str(sorted({p for p in paths if paths.count(p) > 1})), "each file once")
     for path in paths:
         parts = PurePosixPath(path).parts
         if path.startswith("/") or "\\" in path or ":" in path or ".." in parts or path != "/".join(parts):

@@ -1,0 +1,109 @@
+"""Which artifact answers, on which backend: as asked for or as recommended, and never silently another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_runtime.backends import BACKENDS, Backend, backend_for_format, why_unavailable
+from edge_runtime.errors import BackendError, UsageError
+from edge_runtime.manifest import Artifact, Manifest
+
+__all__ = ["Choice", "choose"]
+
+_DEVICE = "cpu"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An artifact, the name of the backend that runs it, and what the user must be told about the choice."""
+
+    artifact: Artifact
+    backend: str
+    note: str | None
+
+
+def choose(manifest: Manifest, artifact: str | None = None, backend: str = "auto") -> Choice:
+    """Choose an artifact and its backend.
+
+    A named artifact is taken. Otherwise a named backend takes its format's artifact: the recommended one,
+    or the first in the manifest. With neither, the manifest's recommendation for the CPU is taken; where
+    its backend is not installed, the first artifact that can be opened here, with a note that says so.
+
+    Raises
+    ------
+    UsageError
+        No such artifact or backend, or the two do not fit.
+    BackendError
+        What was asked for is not installed, or nothing in the bundle can be opened here.
+    """
+    kind = _backend(backend)
+    if artifact is not None:
+        chosen = _artifact(manifest, artifact)
+        if kind is not None and kind.format != chosen.format:
+            raise UsageError(
+                f"backend {kind.name} does not run artifact {chosen.name}",
+                expected=f"{backend_for_format(chosen.format).name}, or an artifact of format {kind.format}",
+                remedy=f"leave --backend out, or choose of: {_names(manifest)}",
+            )
+        return _installed(manifest, chosen)
+    recommended = manifest.artifact(manifest.recommended.get(_DEVICE, ""))
+    if kind is not None:
+        fitting = [a for a in manifest.artifacts if a.format == kind.format]
+        if not fitting:
+            raise UsageError(
+                f"the bundle has no artifact for backend {kind.name}",
+                expected=", ".join(sorted({backend_for_format(a.format).name for a in manifest.artifacts})),
+                remedy="leave --backend out, or name one of these",
+            )
+        return _installed(manifest, recommended if recommended in fitting and recommended else fitting[0])
+    return _recommended_or_first(manifest, recommended or manifest.artifacts[0])
+
+
+def _recommended_or_first(manifest: Manifest, wanted: Artifact) -> Choice:
+    kind = backend_for_format(wanted.format)
+    missing = why_unavailable(kind)
+    if missing is None:
+        return Choice(wanted, kind.name, None)
+    for other in manifest.artifacts:
+        substitute = backend_for_format(other.format)
+        if why_unavailable(substitute) is None:
+            note = f"The bundle recommends {wanted.name}, but {missing}. Answered by {other.name} instead."
+            return Choice(other, substitute.name, note)
+    raise BackendError(
+        "no artifact of the bundle can be opened here",
+        got="; ".join(sorted({str(why_unavailable(backend_for_format(a.format))) for a in manifest.artifacts})),
+        remedy=kind.install,
+    )
+
+
+def _installed(manifest: Manifest, artifact: Artifact) -> Choice:
+    kind = backend_for_format(artifact.format)
+    missing = why_unavailable(kind)
+    if missing is None:
+        return Choice(artifact, kind.name, None)
+    others = [a.name for a in manifest.artifacts if why_unavailable(backend_for_format(a.format)) is None]
+    instead = f", or choose an artifact that opens here: {', '.join(others)}" if others else ""
+    raise BackendError(
+        f"artifact {artifact.name} cannot be opened here",
+        got=missing.partition(":")[0],
+        remedy=f"{kind.install}{instead}",
+    )
+
+
+def _backend(name: str) -> type[Backend] | None:
+    if name == "auto":
+        return None
+    if name not in BACKENDS:
+        raise UsageError(f"there is no backend {name}", expected=f"auto, {', '.join(BACKENDS)}")
+    return BACKENDS[name]
+
+
+def _artifact(manifest: Manifest, name: str) -> Artifact:
+    chosen = manifest.artifact(name)
+    if chosen is None:
+        raise UsageError(f"the bundle has no artifact {name}", expected=_names(manifest))
+    return chosen
+
+
+def _names(manifest: Manifest) -> str:
+    return ", ".join(a.name for a in manifest.artifacts)

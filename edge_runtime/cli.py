@@ -1,0 +1,96 @@
+"""The command ``edge-runtime``: exit code 0 done, 1 something failed, 2 wrong usage, 130 stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from edge_runtime import __version__
+from edge_runtime.errors import EdgeRuntimeError, UsageError
+from edge_runtime.terminal import show_error
+
+__all__ = ["commands", "main"]
+
+
+class _Commands(click.Group):
+    """Imports a command when it is asked for, and turns every failure into one message and an exit code."""
+
+    names = ("predict", "info", "selftest", "serve")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self.names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in self.names:
+            return None
+        command = import_module(f"edge_runtime.commands.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        try:
+            code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        except click.ClickException as error:
+            error.show()
+            code = error.exit_code
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("Stopped.", err=True)
+            code = 130
+        except EdgeRuntimeError as error:
+            show_error(error)
+            code = 2 if isinstance(error, UsageError) else 1
+        except OSError as error:
+            show_error(
+                EdgeRuntimeError(
+                    "the operating system reported an error",
+                    got=error.strerror if error.filename is None else f"{error.filename}: {error.strerror}",
+                    remedy="check the disk's free space and the permissions",
+                )
+            )
+            code = 1
+        except Exception as error:
+            if os.environ.get("EDGE_RUNTIME_TRACEBACK"):
+                raise
+            show_error(
+                EdgeRuntimeError(
+                    "an unexpected error", got=f"{type(error).__name__}: {error}",
+                    remedy="please report it; EDGE_RUNTIME_TRACEBACK=1 in the environment shows where it was",
+                )
+            )  # fmt: skip
+            code = 1
+        sys.exit(code or 0)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edge-runtime")
+def commands() -> None:
+    """Answer chest radiographs on this machine, without a network.
+
+    For research and demonstration only. Not a medical device.
+    """
+
+
+def _stop(number: int, _: object) -> None:
+    sys.exit(128 + number)
+
+
+def main() -> None:
+    """Run the command line."""
+    # a terminated run leaves as an interrupted one does: temporary files removed, nothing half-written
+    signal.signal(signal.SIGTERM, _stop)
+    commands(prog_name="edge-runtime")

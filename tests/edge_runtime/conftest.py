@@ -1,0 +1,89 @@
+"""Bundles around a tiny graph, and files to answer with them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+
+from tests.edge_runtime.tiny_bundle import build_tiny_bundle, gradient
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with one ONNX artifact; not to be changed."""
+    pytest.importorskip("onnx", reason="onnx is not installed: no tiny graph")
+    return build_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture
+def own_bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny bundle that a test may damage."""
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "own"))
+
+
+@pytest.fixture(scope="session")
+def every_format_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny graph in every format; not to be changed."""
+    for package in ("onnx", "torch", "openvino"):
+        pytest.importorskip(package, reason=f"{package} is not installed: not every format can be written")
+    out = tmp_path_factory.mktemp("bundles") / "every"
+    return build_tiny_bundle(out, ("onnx", "openvino", "torchscript", "lite"))
+
+
+@pytest.fixture
+def chest_png(tmp_path: Path) -> Path:
+    """A grey PNG that the reader takes."""
+    path = tmp_path / "chest.png"
+    Image.fromarray(gradient(300, 260)).save(path)
+    return path
+
+
+@pytest.fixture
+def chest_dicom(tmp_path: Path) -> Path:
+    """A digital X-ray of the chest, PA, uncompressed."""
+    path = tmp_path / "chest.dcm"
+    write_dicom(path)
+    return path
+
+
+@pytest.fixture
+def run_command() -> Callable[..., Result]:
+    """Run ``edge-runtime`` with arguments in this process; stdout and stderr apart."""
+    from edge_runtime.cli import commands
+
+    def run(*arguments: object) -> Result:
+        return CliRunner().invoke(commands, [str(a) for a in arguments])
+
+    return run
+
+
+def write_dicom(path: Path, **changes: object) -> None:
+    """Write a small DICOM radiograph; ``changes`` set attributes."""
+    pixels = gradient(320, 288)
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset: Dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset.SOPClassUID = meta.MediaStorageSOPClassUID
+    dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+    dataset.Modality = "DX"
+    dataset.ViewPosition = "PA"
+    dataset.BodyPartExamined = "CHEST"
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit = 7
+    dataset.PixelRepresentation = 0
+    dataset.PixelData = pixels.tobytes()
+    for name, value in changes.items():
+        setattr(dataset, name, value)
+    dataset.save_as(path, enforce_file_format=True)
