@@ -1,0 +1,200 @@
+"""Serves the page with a threaded WSGI server until it is told to stop."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from cheroot import wsgi
+from flask import Flask
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.errors import EdgeRuntimeError, UsageError
+from edge_runtime.predictor import Predictor
+from edge_runtime.web import FORM_OVERHEAD_BYTES, WebConfig, create_app
+from edge_runtime.web.station import Station
+
+__all__ = ["is_loopback", "listening", "serve"]
+
+SPARE_THREADS = 4
+"""Threads beyond the queue's places, so that the page and its health answer while the queue is full."""
+
+CLIENT_TIMEOUT_SECONDS = 15
+"""A client that sends or takes nothing for so long is cut off."""
+
+LOG = logging.getLogger(__name__)
+
+
+def serve(
+    bundle: Bundle,
+    predictor: Predictor,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    *,
+    allow_remote: bool = False,
+    config: WebConfig | None = None,
+    say: Callable[[str], None] = lambda line: print(line, flush=True),
+) -> None:
+    """Serve the page; returns after Ctrl-C or SIGTERM, when running requests are finished.
+
+    Parameters
+    ----------
+    bundle, predictor
+        What answers.
+    host, port
+        Where to listen; port 0 takes a free one. The address is told through ``say``.
+    allow_remote
+        The page has no login and no TLS yet, so an address that other machines can reach is refused unless
+        this is set.
+    config
+        Limits of the page.
+    say
+        Takes each line for the user.
+
+    Raises
+    ------
+    UsageError
+        ``host`` is not loopback and ``allow_remote`` is not set.
+    EdgeRuntimeError
+        The address cannot be listened on.
+    """
+    config = config or WebConfig()
+    if not is_loopback(host):
+        if not allow_remote:
+            raise UsageError(
+                f"{host} can be reached from other machines, and the page has no login and no encryption yet",
+                got=host,
+                expected="127.0.0.1, ::1 or localhost",
+                remedy="leave --host out; or, on a network you trust wholly, allow remote access explicitly",
+            )
+        say("Warning: no login and no encryption. Everybody on this network can use the page and read along.")
+        config = replace(config, trusted_hosts=None)
+    app = create_app(bundle, predictor, config)
+    stop = threading.Event()
+    with listening(app, host, port) as url, _stopped_by_signals(stop):
+        threading.Thread(target=_warm_up, args=(predictor,), name="warm-up", daemon=True).start()
+        say(f"The page is open at {url}  (Ctrl-C stops it)")
+        while not stop.wait(timeout=1.0):  # a bare wait() cannot be interrupted on Windows
+            pass
+        say("Stopping: finishing what is running.")
+
+
+@contextmanager
+def listening(app: Flask, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """Answer requests in background threads while the context is open; yields the page's URL.
+
+    Raises
+    ------
+    EdgeRuntimeError
+        The address is in use, not this machine's, or not permitted.
+    """
+    station: Station = app.extensions[Station.KEY]
+    server = _Server(
+        (host, port),
+        _DrainedBodies(app),
+        numthreads=station.config.waiting_places + 1 + SPARE_THREADS,
+        timeout=CLIENT_TIMEOUT_SECONDS,
+        request_queue_size=128,
+        shutdown_timeout=30,
+    )
+    # A little above the application's own limit, whose answer says more than the server's.
+    server.max_request_body_size = station.config.max_upload_bytes + 2 * FORM_OVERHEAD_BYTES
+    try:
+        server.prepare()
+    except OSError as error:
+        raise EdgeRuntimeError(
+            f"cannot listen on {host} port {port}",
+            got=str(error),
+            remedy="choose another --port (0 takes a free one), or stop what is using it",
+        ) from error
+    thread = threading.Thread(target=server.serve, name="edge-runtime-page", daemon=True)
+    thread.start()
+    try:
+        yield _url(host, server.bind_addr[1])
+    finally:
+        server.stop()
+        thread.join(timeout=5)
+
+
+def is_loopback(host: str) -> bool:
+    """True if ``host`` (a name or an address) can only be reached from this machine."""
+    try:
+        addresses = {ipaddress.ip_address(host.strip("[]"))}
+    except ValueError:
+        try:
+            found = socket.getaddrinfo(host, None)
+        except OSError:
+            return False
+        addresses = {ipaddress.ip_address(str(entry[4][0]).split("%")[0]) for entry in found}
+    return bool(addresses) and all(address.is_loopback for address in addresses)
+
+
+def _warm_up(predictor: Predictor) -> None:
+    """Import the readers and run the model once, so that the first file does not wait for it."""
+    try:
+        import edge_runtime.dicom
+        import edge_runtime.imaging  # noqa: F401
+
+        predictor.predict(np.zeros((256, 256), np.uint8))
+    except Exception:  # the first file will meet the same error and say it
+        LOG.warning("warming up failed", exc_info=True)
+
+
+class _Server(wsgi.Server):
+    """Cheroot's server, with its messages in the log instead of on the terminal."""
+
+    def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
+        LOG.log(level, msg, exc_info=sys.exc_info() if traceback else None)
+
+
+class _DrainedBodies:
+    """Reads what the application left unread of a request body, in small pieces.
+
+    Cheroot would read the rest of it in one piece, into memory, before it sends the response.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        response = self._app(environ, start_response)
+        body = environ["wsgi.input"]
+        while getattr(body, "remaining", 0) > 0 and body.read(min(body.remaining, 64 * 1024)):
+            pass
+        return response
+
+
+@contextmanager
+def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into ``stop`` while open; a second one acts as it did before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python delivers signals to the main thread alone
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_signal(_number: int, _frame: object) -> None:
+        stop.set()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    try:
+        for number in before:
+            signal.signal(number, on_signal)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _url(host: str, port: int) -> str:
+    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{name}:{port}/"

@@ -1,0 +1,55 @@
+"""What every request shares: the model, its queue, the limits, and the folder for uploads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import ClassVar
+
+from flask import current_app
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.predictor import Predictor
+from edge_runtime.web.config import WebConfig
+from edge_runtime.web.model_queue import ModelQueue
+
+__all__ = ["Station", "current_station"]
+
+
+@dataclass(frozen=True)
+class Station:
+    """The parts of one running page."""
+
+    KEY: ClassVar[str] = "edge_runtime"
+
+    bundle: Bundle
+    predictor: Predictor
+    config: WebConfig
+    queue: ModelQueue
+    folder: TemporaryDirectory[str]
+    """Private (mode 0700); it goes when the station goes, at the latest when Python exits."""
+
+    @classmethod
+    def create(cls, bundle: Bundle, predictor: Predictor, config: WebConfig) -> Station:
+        """Make the queue and the private folder."""
+        return cls(
+            bundle=bundle,
+            predictor=predictor,
+            config=config,
+            queue=ModelQueue(config.waiting_places, config.wait_seconds),
+            folder=TemporaryDirectory(
+                prefix="edge-runtime-uploads-", dir=config.upload_folder, ignore_cleanup_errors=True
+            ),
+        )
+
+    @property
+    def uploads(self) -> Path:
+        """The folder where an upload rests until its request ends."""
+        return Path(self.folder.name)
+
+
+def current_station() -> Station:
+    """Return the station of the application that answers this request."""
+    station: Station = current_app.extensions[Station.KEY]
+    return station
