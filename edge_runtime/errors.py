@@ -104,3 +104,7 @@ class Refusal(EdgeRuntimeError):  # noqa: N818 - a refusal is an answer, not a f
     ) -> None:
         super().__init__(what, got=got, expected=expected, remedy=remedy)
         self.reason = reason
+
+    def __reduce__(self) -> tuple[type[Refusal], tuple[Reason, str], dict[str, object]]:
+        # An exception is pickled as type(*args): without this a refusal in a worker process breaks its pool.
+        return type(self), (self.reason, self.what), self.__dict__

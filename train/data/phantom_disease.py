@@ -105,22 +105,23 @@ def _consolidation(
     volume: _LungVolume, lobe: Array, patient: Patient, rng: np.random.Generator, extent: float
 ) -> Array:
     """Filled air spaces, 0..1: most of a lobe or a part of it, sharp at the fissure and soft elsewhere."""
-    # not wholly behind the heart, where no model of a few hundred pictures could find it
-    seen = (volume.pleura < 0.9) & (np.abs(volume.x) > 6.0 * patient.scale)
+    # not wholly behind heart or diaphragm, where no model of a few hundred pictures could find it
+    s = patient.scale
+    seen = (volume.pleura < 0.9) & (np.abs(volume.x) > 6.0 * s) & (volume.y < 4.0 * s)
     cx, cy, cz = volume.pick(rng, lobe * seen)
-    radius = (4.3 + 3.2 * extent) * patient.scale
+    radius = (5.2 + 3.2 * extent) * s
     distance = np.sqrt((volume.x - cx) ** 2 + (volume.y - cy) ** 2 + (0.75 * (volume.z - cz)) ** 2)
     core = _step(radius - distance + 1.1 * volume.noise(rng, 11), 0.55)
-    return lobe * core * (0.74 + 0.24 * rng.random())
+    return lobe * core * (0.85 + 0.15 * rng.random())
 
 
 def _pneumonia(volume: _LungVolume, patient: Patient, rng: np.random.Generator) -> tuple[Array, tuple[str, ...]]:
     lobes = _lobes(volume, patient)
     names = list(lobes)
-    odds = np.cumsum([0.19, 0.17, 0.24, 0.13, 0.09, 0.18])
+    odds = np.cumsum([0.2, 0.17, 0.25, 0.14, 0.05, 0.19])
     first = int(np.searchsorted(odds, rng.random() * odds[-1]))
     chosen = [first]
-    if rng.random() < 0.22:
+    if rng.random() < 0.15:
         chosen.append((first + 1 + int(rng.integers(5))) % 6)
     filled = np.zeros(volume.inside.shape)
     for k, index in enumerate(chosen):
@@ -141,14 +142,14 @@ def _covid(volume: _LungVolume, patient: Patient, rng: np.random.Generator) -> t
     for sign in (-1.0, 1.0):
         side = _step(sign * volume.x, 0.1)
         weight = side * rim * (0.12 + low) * back * (np.abs(volume.x) > 5.0 * s)
-        count = max(3, round(3.0 + 3.4 * (severity + sign * lean)))
+        count = max(4, round(4.0 + 3.4 * (severity + sign * lean)))
         for _ in range(count):
             cx, cy, cz = volume.pick(rng, weight)
-            radius = (2.1 + 1.4 * rng.random()) * s
+            radius = (2.2 + 1.4 * rng.random()) * s
             part = volume.near((cx, cy, cz), 1.5 * radius + 2.0)
             x, y, z = volume.x[part] - cx, volume.y[part] - cy, volume.z[part] - cz
             distance = np.sqrt((1.15 * x) ** 2 + (0.85 * y) ** 2 + (0.7 * z) ** 2)
-            density = 0.55 + 0.3 * rng.random()
+            density = 0.66 + 0.26 * rng.random()
             patch = side[part] * (0.15 + 0.85 * rim[part]) * _step(radius - distance, 0.5)
             clear[part] *= 1.0 - density * patch
     mottled = np.clip(1.0 + 0.28 * volume.noise(rng, 26), 0.3, 1.6)

@@ -50,7 +50,7 @@ def find_window(signal: Array, positioning: Positioning) -> tuple[float, float]:
     body = signal[signal > 0.9]
     if body.size < 16:
         return 0.0, 5.0
-    low, high = (float(v) for v in np.percentile(body, (3.0, 98.0)))
+    low, high = (float(v) for v in np.percentile(body, (3.0, 94.0)))
     span = high - low
     below, above = 0.12 + 0.22 * positioning.window[0], 0.06 + 0.16 * positioning.window[1]
     return low - below * span, high + above * span
