@@ -1,0 +1,56 @@
+"""From a trained run to a bundle for devices, and the proof that what runs there answers as the full model does.
+
+As a library::
+
+    from export import DeployableGraph, build_bundle, check_parity
+
+    build_bundle("runs/a", "data", "bundle")                   # the commands' work, with a callback for
+    progress report = check_parity("bundle", "runs/a", "data", split="test") graph =
+    DeployableGraph(classifier, size=240, normalization="imagenet", temperature=1.0)
+
+On the command line: ``python -m export build`` and ``python -m export parity``. See ``docs/export.md``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from export.build import BuildResult, build_bundle
+    from export.errors import ExportError, ParityFailure
+    from export.graph import DeployableGraph, deployable_graph
+    from export.parity import check_parity
+    from export.parity_result import ArtifactParity, ParityReport
+
+__all__ = [
+    "ArtifactParity",
+    "BuildResult",
+    "DeployableGraph",
+    "ExportError",
+    "ParityFailure",
+    "ParityReport",
+    "build_bundle",
+    "check_parity",
+    "deployable_graph",
+]
+
+_HOMES = {
+    "ArtifactParity": "export.parity_result",
+    "BuildResult": "export.build",
+    "DeployableGraph": "export.graph",
+    "ExportError": "export.errors",
+    "ParityFailure": "export.errors",
+    "ParityReport": "export.parity_result",
+    "build_bundle": "export.build",
+    "check_parity": "export.parity",
+    "deployable_graph": "export.graph",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first used: torch takes seconds, and ``--help`` does not need it."""
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module 'export' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

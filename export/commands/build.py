@@ -1,0 +1,141 @@
+"""``python -m export build``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from edge_runtime.manifest import FORMATS, Format
+from edge_runtime.terminal import console
+
+__all__ = ["command"]
+
+
+def _formats(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[Format, ...]:
+    asked = [part.strip() for part in value.split(",") if part.strip()]
+    chosen = tuple(f for f in FORMATS if f in asked)
+    if unknown := [name for name in asked if name not in FORMATS]:
+        raise click.BadParameter(f"no format {', '.join(unknown)}; choose of {', '.join(FORMATS)}")
+    if not chosen:
+        raise click.BadParameter(f"choose of {', '.join(FORMATS)}")
+    return chosen
+
+
+@click.command("build")
+@click.option("--run", type=click.Path(path_type=Path), required=True, help="Run folder that `train fit` left.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Dataset folder the run was trained on; not needed with --no-int8 and no --golden-real.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Bundle: new, empty, or one to replace.")
+@click.option(
+    "--formats",
+    default=",".join(FORMATS),
+    show_default=True,
+    callback=_formats,
+    help="Formats to write at fp32, with commas.",
+)
+@click.option(
+    "--int8/--no-int8",
+    default=True,
+    show_default=True,
+    help="Also write a first int8 for ONNX and OpenVINO, at the tools' plain settings; never recommended.",
+)
+@click.option(
+    "--calibration",
+    type=click.IntRange(1),
+    default=120,
+    show_default=True,
+    help="Radiographs of training patients that int8 is calibrated on.",
+)
+@click.option(
+    "--golden-real",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Real radiographs to add to the synthetic golden inputs; such a bundle is not to be shipped.",
+)
+@click.option("--name", help="Name of the bundle.  [default: the run folder's]")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+def command(
+    run: Path,
+    data: Path | None,
+    out: Path,
+    formats: tuple[Format, ...],
+    int8: bool,
+    calibration: int,
+    golden_real: int,
+    name: str | None,
+    as_json: bool,
+) -> None:
+    """Write a run's checkpoint as a bundle: every format, golden vectors, manifest.
+
+    The bundle is written whole or not at all; one that is at --out already is replaced at the end. An fp32
+    artifact that does not answer as the eager model does on the golden vectors fails the build.
+    """
+    progress_console = console(sys.stderr)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(
+        *columns, console=progress_console, transient=True, disable=not progress_console.is_terminal
+    ) as progress:
+        task = progress.add_task("starting", total=None)
+
+        def on_step(what: str, done: int, total: int) -> None:
+            progress.update(task, description=what, completed=done, total=total)
+
+        from export.build import build_bundle  # seconds: the bar is up first
+
+        result = build_bundle(
+            run, data, out, formats=formats, int8=int8, calibration=calibration, golden_real=golden_real, name=name,
+            on_step=on_step,
+        )  # fmt: skip
+    manifest = result.manifest
+    if as_json:
+        import msgspec
+
+        click.echo(
+            msgspec.json.encode(
+                {
+                    "bundle": str(out),
+                    "name": manifest.name,
+                    "recommended": manifest.recommended,
+                    "artifacts": result.tests,
+                    "notes": result.notes,
+                }
+            ).decode()
+        )
+        return
+    table = Table(title=f"{out}: bundle {manifest.name}", title_justify="left")
+    for column in ("artifact", "MB", "largest |Δp| on golden vectors", "decisions that differ", "p50 ms", ""):
+        table.add_column(column, justify="left" if column in ("artifact", "") else "right")
+    for artifact, test in zip(manifest.artifacts, result.tests, strict=True):
+        table.add_row(
+            artifact.name,
+            f"{sum(file.bytes for file in artifact.files) / 1e6:.1f}",
+            f"{test.max_abs_probability_difference:.1e}",
+            str(test.differing_decisions),
+            f"{test.p50_ms:.1f}",
+            "recommended" if artifact.name == manifest.recommended["cpu"] else "",
+        )
+    console(sys.stdout).print(table)
+    for note in result.notes:
+        click.echo(f"Note: {note}")
+    click.echo("Next: python -m export parity, on radiographs that the run was not trained on.")

@@ -1,0 +1,60 @@
+"""Formats that the deployable graph is written in, float32: one module each, with ``write(graph, path)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from edge_runtime.manifest import Format
+from export.errors import ExportError
+from export.graph import DeployableGraph
+
+__all__ = ["WRITERS", "FormatWriter"]
+
+
+@dataclass(frozen=True)
+class FormatWriter:
+    """How one format is written.
+
+    Attributes
+    ----------
+    format
+        The manifest's name of the format.
+    suffixes
+        Of the files it leaves; the first is the one that is opened.
+    """
+
+    format: Format
+    suffixes: tuple[str, ...]
+
+    def write(self, graph: DeployableGraph, path: Path) -> None:
+        """Write ``graph`` to ``path``, a file with the first suffix, and check what was written.
+
+        Raises
+        ------
+        ExportError
+            The format's tool is not installed, cannot express the graph, or wrote something else.
+        """
+        write = cast("Callable[[DeployableGraph, Path], None]", import_module(f"export.formats.{self.format}").write)
+        try:
+            write(graph, path)
+        except ImportError as error:
+            raise ExportError(
+                f"the format {self.format} needs a package that is not installed",
+                got=str(error),
+                remedy='pip install "cxr-edge-runtime[export]", or leave the format out',
+            ) from error
+
+
+WRITERS: dict[Format, FormatWriter] = {
+    writer.format: writer
+    for writer in (
+        FormatWriter("onnx", (".onnx",)),
+        FormatWriter("openvino", (".xml", ".bin")),
+        FormatWriter("torchscript", (".pt",)),
+        FormatWriter("lite", (".ptl",)),
+    )
+}

@@ -1,0 +1,141 @@
+"""ONNX, opset 18: one file, checked, without the paths of the machine that wrote it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from export.errors import ExportError
+from export.graph import INPUT_NAME, OUTPUT_NAMES, DeployableGraph
+
+__all__ = ["OPSET", "check_file", "strip_notes", "write"]
+
+OPSET = 18
+_TRACE_SIZE = (250, 190)
+_LARGEST_EDGE = 65535  # what a DICOM header can say
+
+
+def write(graph: DeployableGraph, path: Path) -> None:
+    """Write ``graph`` to ``path`` as ONNX, dynamic in H and W.
+
+    The exporter on ``torch.export`` is used; the older one cannot export the antialiased resize.
+
+    Raises
+    ------
+    ExportError
+        An operator has no ONNX counterpart, or the file is not valid ONNX with the graph's input and outputs.
+    """
+    import onnx
+
+    image = torch.zeros(1, 1, *_TRACE_SIZE, dtype=torch.uint8)
+    height, width = (torch.export.Dim(name, min=2, max=_LARGEST_EDGE) for name in ("H", "W"))
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                graph,
+                (image,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[INPUT_NAME],
+                output_names=list(OUTPUT_NAMES),
+                dynamic_shapes={INPUT_NAME: {2: height, 3: width}},
+                external_data=False,
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise ExportError(
+            "the graph cannot be written as ONNX", got=_root_cause(error), remedy="leave out the format onnx"
+        ) from error
+    assert program is not None
+    model = program.model_proto
+    strip_notes(model)
+    onnx.save_model(model, str(path))
+    check_file(path)
+
+
+def strip_notes(model: Any) -> None:
+    """Remove documentation strings and metadata, in place: they hold source paths and stack traces."""
+    del model.metadata_props[:]
+    model.doc_string = ""
+    _strip(model.graph)
+    for function in model.functions:
+        _strip(function)
+
+
+def check_file(path: Path) -> None:
+    """Check the written file: valid ONNX, one file, the graph's input and outputs by name, type and shape.
+
+    Raises
+    ------
+    ExportError
+        The file is not what the runtimes expect.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"{path.name} is not valid ONNX", got=str(error)[:500]) from error
+    model = onnx.load(str(path))
+    found = [_describe(value) for value in (*model.graph.input, *model.graph.output)]
+    types = [onnx.TensorProto.UINT8] + [onnx.TensorProto.FLOAT] * len(OUTPUT_NAMES)
+    names = [INPUT_NAME, *OUTPUT_NAMES]
+    fixed = all(all(isinstance(d, int) for d in shape) for _, _, shape in found[1:])
+    if [f[0] for f in found] != names or [f[1] for f in found] != types or not fixed:
+        raise ExportError(
+            f"{path.name} has other inputs or outputs than the graph",
+            got=str(found),
+            expected=f"{names}, element types {types}, outputs of fixed shape",
+        )
+    if found[0][2][:2] != [1, 1] or any(isinstance(d, int) for d in found[0][2][2:]):
+        raise ExportError(f"{path.name}: wrong input shape", got=str(found[0][2]), expected="[1, 1, H, W]")
+
+
+def _describe(value: Any) -> tuple[str, int, list[int | str]]:
+    tensor = value.type.tensor_type
+    shape = [d.dim_value if d.HasField("dim_value") else d.dim_param for d in tensor.shape.dim]
+    return value.name, tensor.elem_type, shape
+
+
+def _strip(graph: Any) -> None:
+    graph.doc_string = ""
+    values = [*graph.node]
+    if hasattr(graph, "initializer"):
+        values += [*graph.input, *graph.output, *graph.value_info, *graph.initializer]
+        del graph.metadata_props[:]
+    for value in values:
+        value.doc_string = ""
+        del value.metadata_props[:]
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _strip(attribute.g)
+
+
+def _root_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints and warns about its own progress; what matters comes as an exception."""
+    loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

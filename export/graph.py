@@ -1,0 +1,134 @@
+"""The deployable graph: grey pixels in, answers out, preprocessing and temperature inside."""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from export.errors import ExportError
+from export.gradcam import GradCamHead
+from train.preprocessing import Normalization, NormalizationKind, squish
+from train.run import Run
+
+__all__ = [
+    "INPUT_NAME",
+    "OUTPUT_MEANINGS",
+    "OUTPUT_NAMES",
+    "DeployableGraph",
+    "GraphOutputs",
+    "output_shapes",
+]
+
+INPUT_NAME = "image"
+OUTPUT_MEANINGS = {
+    "probabilities": "softmax of logits / temperature, one value a class in the order of labels",
+    "logits": "the network's last layer, before temperature",
+    "heatmap": "Grad-CAM of each class over the whole radiograph, 0..1, maximum 1; zero where nothing speaks for it",
+    "embedding": "activations that enter the last linear layer",
+    "gate_score": "distance of the embedding from the training radiographs; constant 0 where the bundle has no gate",
+}
+OUTPUT_NAMES = tuple(OUTPUT_MEANINGS)
+
+
+class GraphOutputs(NamedTuple):
+    """The five outputs, in the order of every format."""
+
+    probabilities: Tensor
+    logits: Tensor
+    heatmap: Tensor
+    embedding: Tensor
+    gate_score: Tensor
+
+
+class DeployableGraph(nn.Module):
+    """A classifier as every format carries it.
+
+    Parameters
+    ----------
+    classifier
+        ``Sequential(body, head)``: float [N, 3, S, S] -> feature map -> logits, with a head that
+        :class:`export.gradcam.GradCamHead` knows. It is copied: the caller's model is not changed, and the
+        copy is float32, on the CPU, in evaluation mode for good, without dropout.
+    size
+        Edge S of the network's input, in pixels.
+    normalization
+        ``imagenet`` or ``per_image``: see :class:`train.preprocessing.Normalization`.
+    temperature
+        T of the softmax, greater than 0; 1 leaves the probabilities uncalibrated.
+
+    Raises
+    ------
+    ExportError
+        The classifier is not a body and a head, or its head has no closed form.
+    """
+
+    def __init__(
+        self, classifier: nn.Module, *, size: int, normalization: NormalizationKind, temperature: float = 1.0
+    ) -> None:
+        super().__init__()
+        if not isinstance(classifier, nn.Sequential) or len(classifier) != 2:
+            raise ExportError(
+                "the classifier is not a body and a head",
+                got=type(classifier).__name__,
+                expected="nn.Sequential(body, head)",
+            )
+        if not temperature > 0:
+            raise ExportError("the temperature is not positive", got=str(temperature), expected="a number above 0")
+        body, head = copy.deepcopy(classifier).cpu().float().eval()
+        self.size = size
+        self.temperature = temperature
+        self.normalization = Normalization(normalization)
+        self.body = _without_dropout(body)
+        self.head = GradCamHead(head)
+        self.requires_grad_(False)
+        super().train(False)
+
+    def train(self, mode: bool = True) -> DeployableGraph:  # noqa: ARG002
+        """Stay in evaluation mode: the graph is a finished product."""
+        return self
+
+    def forward(self, image: Tensor) -> GraphOutputs:
+        """Answer for one radiograph.
+
+        Parameters
+        ----------
+        image
+            uint8 [1, 1, H, W], 0 black, any H and W.
+
+        Returns
+        -------
+        GraphOutputs
+            ``probabilities`` [1, C], ``logits`` [1, C], ``heatmap`` [1, C, h, w] in 0..1, ``embedding`` [1,
+            D], ``gate_score`` [1] (constant 0), all float32.
+        """
+        x = self.normalization(squish(image, self.size))
+        logits, heatmap, embedding = self.head(self.body(x))
+        probabilities = torch.softmax(logits / self.temperature, dim=1)
+        return GraphOutputs(probabilities, logits, heatmap, embedding, torch.zeros(1))
+
+
+def deployable_graph(run: Run) -> DeployableGraph:
+    """Load a run's weights into the deployable graph: the eager model that every artifact is judged against."""
+    spec = run.spec
+    return DeployableGraph(
+        run.load_model(), size=spec.image_size, normalization=spec.normalization, temperature=spec.temperature
+    )
+
+
+@torch.no_grad()
+def output_shapes(graph: DeployableGraph) -> dict[str, tuple[int, ...]]:
+    """Shape of each output, by name."""
+    outputs: GraphOutputs = graph(torch.zeros(1, 1, graph.size, graph.size, dtype=torch.uint8))
+    return {name: tuple(value.shape) for name, value in outputs._asdict().items()}
+
+
+def _without_dropout(module: nn.Module) -> nn.Module:
+    """Replace every dropout layer by nothing, in place; ``module`` is our own copy."""
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return nn.Identity()
+    for name, child in module.named_children():
+        setattr(module, name, _without_dropout(child))
+    return module

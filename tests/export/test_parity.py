@@ -1,0 +1,193 @@
+"""Parity: passes on a good bundle, fails on a bad one, and writes down both."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from edge_runtime.bundle import file_entry, open_bundle, rewrite_manifest
+from edge_runtime.selftest import run_selftest
+from export import DeployableGraph, ExportError, check_parity
+from export.formats import WRITERS
+from export.parity_page import render_page
+from export.parity_report import record_parity, report_object, write_reports
+from export.parity_result import ParityReport
+from tests.export.making import ARCHITECTURE, SIZE, make_classifier, make_run
+from tests.export.test_build import run_cli
+
+
+@pytest.fixture
+def bundle(bundle_folder: Path, tmp_path: Path) -> Path:
+    shutil.copytree(bundle_folder, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+@pytest.fixture(scope="module")
+def report(bundle_folder: Path, run_folder: Path, data_folder: Path) -> ParityReport:
+    return check_parity(bundle_folder, run_folder, data_folder)
+
+
+def put_wrong_model(bundle: Path, name: str = "torchscript-fp32") -> None:
+    """Replace an artifact by another model's, with hashes that fit: what a mistake in a pipeline looks like."""
+    wrong = make_classifier(ARCHITECTURE)
+    with torch.no_grad():
+        wrong[1][-1].weight.copy_(wrong[1][-1].weight.flip(0))
+    graph = DeployableGraph(wrong, size=SIZE, normalization="per_image", temperature=1.3)
+    WRITERS["torchscript"].write(graph, bundle / f"artifacts/{name}.pt")
+    with open_bundle(bundle) as opened:
+        artifacts = tuple(
+            msgspec.structs.replace(a, files=(file_entry(bundle, a.files[0].path),)) if a.name == name else a
+            for a in opened.manifest.artifacts
+        )
+        rewrite_manifest(opened, msgspec.structs.replace(opened.manifest, artifacts=artifacts))
+
+
+def test_a_good_bundle_passes(report: ParityReport) -> None:
+    assert report.exit_code == 0 and len(report.cases) == 15 and not report.refused
+    verdicts = {a.name: a.verdict for a in report.artifacts}
+    assert {n for n, v in verdicts.items() if v == "passed"} == {
+        "onnx-fp32", "openvino-fp32", "torchscript-fp32", "lite-fp32",
+    }  # fmt: skip
+    assert verdicts["onnx-int8"] == verdicts["openvino-int8"] == "reported"
+    for artifact in report.artifacts:
+        if artifact.question == "conversion":
+            assert artifact.max_abs_probability_difference <= 1e-4 and not artifact.differing
+        else:
+            assert artifact.max_abs_probability_difference > 1e-4, "int8 that differs in nothing was not int8"
+            assert artifact.gate is not None and artifact.gate.sensitivity_verdict != "not inferior"
+
+
+def test_a_wrong_artifact_fails_with_exit_10(
+    bundle: Path, run_folder: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    put_wrong_model(bundle)
+    arguments = [bundle, "--run", run_folder, "--data", data_folder, "--artifact", "torchscript-fp32"]
+    code = run_cli("parity", *arguments, "--out", tmp_path / "report", "--json", "-", monkeypatch=monkeypatch)
+    assert code == 10
+    said = json.loads(capsys.readouterr().out)
+    assert said["exit_code"] == 10 and said["artifacts"][0]["verdict"] == "failed"
+    assert said["artifacts"][0]["differing_decisions"] == len(said["artifacts"][0]["differing"]) > 0
+    page = (tmp_path / "report/parity.html").read_text()
+    assert "Parity failed: torchscript-fp32" in page and "data:image/png" in page
+    with open_bundle(bundle) as opened:
+        opened.check_files(opened.manifest.all_files())
+        parity = {a.name: a.parity for a in opened.manifest.artifacts}
+        assert parity["torchscript-fp32"] is not None and parity["torchscript-fp32"].verdict == "failed"
+        assert parity["onnx-fp32"] is None, "an artifact that was not looked at has no result"
+
+
+def test_results_are_recorded_in_the_bundle(
+    bundle: Path, run_folder: Path, data_folder: Path, report: ParityReport, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        with open_bundle(bundle) as opened:
+            record_parity(opened, report, {})
+    with open_bundle(bundle) as opened:
+        manifest = opened.manifest
+        opened.check_files(manifest.all_files())
+        paths = [entry.path for entry in manifest.reports]
+        assert paths == ["reports/build.json", "reports/parity.html", "reports/parity.json", "reports/parity.csv"]
+        for artifact in manifest.artifacts:
+            assert artifact.parity is not None and artifact.parity.radiographs == 15
+            limit = artifact.parity.limit_abs_probability_difference
+            assert limit == (1e-4 if artifact.precision == "fp32" else None)
+        assert run_selftest(opened).passed
+    rows = list(csv.DictReader((bundle / "reports/parity.csv").open()))
+    assert len(rows) == 15
+    first = report.cases[0]
+    assert rows[0]["file"] == first.file
+    assert float(rows[0]["full:normal"]) == pytest.approx(first.probabilities[0], abs=1e-8)
+    assert rows[0]["onnx-int8:decision"] == report.decision(report.artifacts[4].probabilities[0])
+
+
+def test_report_figures_are_those_of_the_csv(report: ParityReport, tmp_path: Path) -> None:
+    """The largest difference, the flips and the accuracy, computed again from what was written."""
+    write_reports(report, tmp_path, {})
+    rows = list(csv.DictReader((tmp_path / "parity.csv").open()))
+    for artifact in json.loads((tmp_path / "parity.json").read_text())["artifacts"]:
+        name = artifact["name"]
+        full = np.array([[float(r[f"full:{c}"]) for c in report.labels] for r in rows])
+        got = np.array([[float(r[f"{name}:{c}"]) for c in report.labels] for r in rows])
+        assert np.abs(got - full).max() == pytest.approx(artifact["max_abs_probability_difference"], abs=1e-7)
+        flips = [r["file"] for r in rows if r["full:decision"] != r[f"{name}:decision"]]
+        assert [d["file"] for d in artifact["differing"]] == flips
+        right = np.mean([r["label"] == r[f"{name}:decision"] for r in rows])
+        assert artifact["accuracy"] == pytest.approx(right)
+
+
+def test_page_is_self_contained_and_escapes(report: ParityReport) -> None:
+    page = render_page(report, {})
+    for forbidden in ("http://", "https://", "<script", "url(", "@import", "<link"):
+        assert forbidden not in page
+    assert "Not a medical device" in page and "synthetic" in page
+
+
+def test_the_gate_says_not_shown_on_few_radiographs(bundle: Path, run_folder: Path, data_folder: Path) -> None:
+    judged = check_parity(bundle, run_folder, data_folder, artifacts=["onnx-int8"], gate_int8=True, limit=6)
+    assert judged.limited and len(judged.cases) == 6
+    assert {case.truth for case in judged.cases} == set(judged.labels), "a limit must not cut off a class"
+    assert judged.artifacts[0].verdict in ("not shown", "failed") and judged.exit_code in (10, 11)
+    assert report_object(judged)["limits"]["quantization_gated"]
+
+
+def test_clear_errors(
+    bundle: Path, run_folder: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    other = make_classifier(ARCHITECTURE)
+    with torch.no_grad():
+        other[1][-1].weight.add_(0.01)
+    other_run = make_run(tmp_path / "other", other, ARCHITECTURE, data_folder)
+    no_test = tmp_path / "no-test"
+    shutil.copytree(data_folder, no_test)
+    (no_test / "test.csv").unlink()
+    cases = [
+        ([bundle, "--run", other_run, "--data", data_folder], "was not built from the run"),
+        ([bundle, "--run", run_folder, "--data", data_folder, "--split", "holdout"], "no split 'holdout'"),
+        ([bundle, "--run", run_folder, "--data", no_test], "is empty"),
+        ([bundle, "--run", run_folder, "--data", data_folder, "--artifact", "onnx-fp8"], "no such artifact"),
+        ([tmp_path / "nothing", "--run", run_folder, "--data", data_folder], "no bundle"),
+    ]
+    before = (bundle / "manifest.json").read_bytes()
+    for arguments, message in cases:
+        assert run_cli("parity", *arguments, monkeypatch=monkeypatch) == 1, message
+        said = capsys.readouterr().err
+        assert message in said and "Traceback" not in said
+    assert (bundle / "manifest.json").read_bytes() == before
+    assert run_cli("parity", bundle, monkeypatch=monkeypatch) == 2
+
+
+def test_a_tampered_artifact_is_found(bundle: Path, run_folder: Path, data_folder: Path) -> None:
+    from edge_runtime.errors import BundleError
+
+    path = bundle / "artifacts/onnx-fp32.onnx"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match="damaged or was changed"):
+        check_parity(bundle, run_folder, data_folder, artifacts=["onnx-fp32"])
+
+
+def test_what_the_reader_refuses_is_listed_and_not_judged(
+    bundle: Path, run_folder: Path, data_folder: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(data_folder, data)
+    rows = list(csv.DictReader((data / "test.csv").open()))
+    Image.new("L", (8, 8)).save(data / "images" / rows[0]["filename"])
+    report = check_parity(bundle, run_folder, data, artifacts=["torchscript-fp32"])
+    assert [file for file, _ in report.refused] == [rows[0]["filename"]]
+    assert len(report.cases) == len(rows) - 1
+    with pytest.raises(ExportError, match="refused every"):
+        for row in rows:
+            Image.new("L", (8, 8)).save(data / "images" / row["filename"])
+        check_parity(bundle, run_folder, data, artifacts=["torchscript-fp32"])
