@@ -141,8 +141,8 @@ def is_loopback(host: str) -> bool:
 def _warm_up(predictor: Predictor) -> None:
     """Import the readers and run the model once, so that the first file does not wait for it."""
     try:
-        import edge_runtime.dicom
-        import edge_runtime.imaging  # noqa: F401
+        import edge_runtime.reading.dicom
+        import edge_runtime.reading.imaging  # noqa: F401
 
         predictor.predict(np.zeros((256, 256), np.uint8))
     except Exception:  # the first file will meet the same error and say it

@@ -16,13 +16,12 @@ from pydicom import Dataset, uid
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 
-from edge_runtime import dicom_decoders
-from edge_runtime.dicom import show_frame
-from edge_runtime.dicom_file import load_data_set
-from edge_runtime.dicom_frame import Frame, decode_frame
 from edge_runtime.errors import InputError, Reason, Refusal
-from edge_runtime.limits import DEFAULT_LIMITS
-from edge_runtime.reading import ReadingLimits, read_radiograph
+from edge_runtime.reading import ReadingLimits, dicom_decoders, read_radiograph
+from edge_runtime.reading.dicom import show_frame
+from edge_runtime.reading.dicom_file import load_data_set
+from edge_runtime.reading.dicom_frame import Frame, decode_frame
+from edge_runtime.reading.limits import DEFAULT_LIMITS
 from tests.edge_runtime.dicom_samples import radiograph, ramp, save
 
 WHEEL = Path(pydicom.__file__).parent / "data/test_files"

@@ -12,10 +12,10 @@ from pydicom import Dataset, uid
 from pydicom.pixels.processing import apply_modality_lut, apply_windowing
 from pydicom.sequence import Sequence
 
-from edge_runtime.dicom_grey import GreyRules, LookupTable, Rescale, Window, to_display
 from edge_runtime.errors import Reason, Refusal
 from edge_runtime.radiograph import Radiograph
 from edge_runtime.reading import read_radiograph
+from edge_runtime.reading.dicom_grey import GreyRules, LookupTable, Rescale, Window, to_display
 from tests.edge_runtime.dicom_samples import radiograph, ramp, save
 
 

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_runtime.colour import measure_colour
 from edge_runtime.errors import Reason, Refusal
 from edge_runtime.reading import ReadingLimits, read_radiograph
+from edge_runtime.reading.colour import measure_colour
 from tests.edge_runtime.dicom_samples import ramp
 
 GREY = ramp(8)

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from edge_runtime.limits import DEFAULT_LIMITS
+from edge_runtime.reading.limits import DEFAULT_LIMITS
 from train.data.phantom import MAXIMUM_SIZE
 from train.data.phantom_dataset import DICOM_NAME, MINIMUM_COUNT, build_phantom_dataset
 from train.data.rows import SPLITS, Dataset

@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from edge_runtime.errors import Refusal
-from edge_runtime.limits import DEFAULT_LIMITS
 from edge_runtime.reading import read_radiograph
+from edge_runtime.reading.limits import DEFAULT_LIMITS
 from train.data.phantom import MAXIMUM_SIZE, build_phantom
 from train.data.phantom_dicom import Identity, write_dicom
 from train.data.record import DatasetRecord

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from edge_runtime.dicom_header import first_item, text
 from edge_runtime.errors import Reason, Refusal
+from edge_runtime.reading.dicom_header import first_item, text
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_runtime.dicom_grey import Floats, GreyRules, LookupTable, Rescale, Window
-from edge_runtime.dicom_header import first_item, has_value, number, numbers, text
 from edge_runtime.errors import Reason, Refusal
+from edge_runtime.reading.dicom_grey import Floats, GreyRules, LookupTable, Rescale, Window
+from edge_runtime.reading.dicom_header import first_item, has_value, number, numbers, text
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -10,9 +10,9 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from edge_runtime.content import HEAD_BYTES, describe, recognize
 from edge_runtime.errors import InputError, Reason, Refusal
-from edge_runtime.limits import DEFAULT_LIMITS, ReadingLimits
+from edge_runtime.reading.content import HEAD_BYTES, describe, recognize
+from edge_runtime.reading.limits import DEFAULT_LIMITS, ReadingLimits
 
 if TYPE_CHECKING:
     from edge_runtime.radiograph import Radiograph
@@ -93,10 +93,10 @@ def _read(file: BinaryIO, size: int, name: str, limits: ReadingLimits, frame: in
             remedy="export the radiograph as DICOM or PNG",
         )
     if kind == "DICOM":
-        from edge_runtime.dicom import read_dicom
+        from edge_runtime.reading.dicom import read_dicom
 
         return read_dicom(file, size, name, limits, frame=frame, window=window)
-    from edge_runtime.imaging import read_image
+    from edge_runtime.reading.imaging import read_image
 
     return read_image(file, kind, name, limits, frame=frame)
 

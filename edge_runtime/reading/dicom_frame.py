@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from pydicom import Dataset, uid
 from pydicom.encaps import get_frame
 
-from edge_runtime.dicom_codestream import read_codestream
-from edge_runtime.dicom_decoders import decoder_for
-from edge_runtime.dicom_file import damaged, refusing_damage
-from edge_runtime.dicom_header import has_value, text, whole_number
 from edge_runtime.errors import Reason, Refusal
-from edge_runtime.limits import DEFAULT_LIMITS
+from edge_runtime.reading.dicom_codestream import read_codestream
+from edge_runtime.reading.dicom_decoders import decoder_for
+from edge_runtime.reading.dicom_file import damaged, refusing_damage
+from edge_runtime.reading.dicom_header import has_value, text, whole_number
+from edge_runtime.reading.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
-    from edge_runtime.limits import ReadingLimits
+    from edge_runtime.reading.limits import ReadingLimits
 
 __all__ = ["Frame", "decode_frame"]
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.colour import grey_from_colour
 from edge_runtime.errors import EdgeRuntimeError, Reason, Refusal
-from edge_runtime.limits import DEFAULT_LIMITS
 from edge_runtime.radiograph import Radiograph
+from edge_runtime.reading.colour import grey_from_colour
+from edge_runtime.reading.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from edge_runtime.content import Kind
-    from edge_runtime.limits import ReadingLimits
+    from edge_runtime.reading.content import Kind
+    from edge_runtime.reading.limits import ReadingLimits
 
 __all__ = ["read_image"]
 
@@ -144,7 +144,7 @@ def _on_black(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
 
 def _full_range(values: NDArray[Any], *, inverted: bool) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Scale more than 8 bits from the full range of the values, as for DICOM without a window."""
-    from edge_runtime.dicom_grey import GreyRules, to_display
+    from edge_runtime.reading.dicom_grey import GreyRules, to_display
 
     shown = to_display(values, GreyRules(inverted=inverted))
     low, high = int(values.min()), int(values.max())

@@ -13,19 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from edge_runtime.colour import grey_from_colour
-from edge_runtime.dicom_file import load_data_set, refusing_damage
-from edge_runtime.dicom_frame import Frame, decode_frame
-from edge_runtime.dicom_grey import to_display
-from edge_runtime.dicom_grey_rules import grey_rules
-from edge_runtime.dicom_header import first_item, header_facts
-from edge_runtime.dicom_suitability import check_suitable
 from edge_runtime.errors import Reason, Refusal
-from edge_runtime.limits import DEFAULT_LIMITS
 from edge_runtime.radiograph import Radiograph
+from edge_runtime.reading.colour import grey_from_colour
+from edge_runtime.reading.dicom_file import load_data_set, refusing_damage
+from edge_runtime.reading.dicom_frame import Frame, decode_frame
+from edge_runtime.reading.dicom_grey import to_display
+from edge_runtime.reading.dicom_grey_rules import grey_rules
+from edge_runtime.reading.dicom_header import first_item, header_facts
+from edge_runtime.reading.dicom_suitability import check_suitable
+from edge_runtime.reading.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
-    from edge_runtime.limits import ReadingLimits
+    from edge_runtime.reading.limits import ReadingLimits
 
 __all__ = ["read_dicom", "show_frame"]
 

@@ -17,7 +17,7 @@ from edge_runtime.errors import EdgeRuntimeError, Reason, Refusal
 if TYPE_CHECKING:
     from pydicom.tag import BaseTag
 
-    from edge_runtime.limits import ReadingLimits
+    from edge_runtime.reading.limits import ReadingLimits
 
 __all__ = ["BoundedFile", "damaged", "load_data_set", "refusing_damage"]
 
