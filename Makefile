@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	@echo "== 1/6 draw synthetic radiographs"
-	$(BIN)/python -m train data phantom --out $(DEMO)/phantoms --count 60 --size 320
+	$(BIN)/python -m train data phantom --out $(DEMO)/phantoms --count 100 --size 256
 	@echo "== 2/6 train on them (a few minutes)"
 	$(BIN)/python -m train fit --data $(DEMO)/phantoms --recipe quick --out $(DEMO)/run
 	@echo "== 3/6 export and quantize"

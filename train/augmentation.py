@@ -111,4 +111,5 @@ class _Normalize(Transform):  # type: ignore[misc] # fasttransform is untyped
 
     def encodes(self, x: TensorImage) -> TensorImage:
         self.module.to(x.device)
-        return TensorImage(self.module(x.as_subclass(torch.Tensor).float() * 255.0))
+        # A copy of its own: what follows (erasing) writes into it, and three channels share one memory.
+        return TensorImage(self.module(x.as_subclass(torch.Tensor).float() * 255.0).contiguous())

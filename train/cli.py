@@ -48,7 +48,9 @@ data = LazyGroup(
     "data",
     help="Build data sets.",
     lazy={
+        "batches": ("train.data.batches_command", "batches", "Draw batches before and after resampling."),
         "build": ("train.data.build_command", "build", "Build the COVIDx data set from its sources."),
+        "describe": ("train.data.describe_command", "describe_command", "Describe a data set, and how a run sees it."),
         "phantom": ("train.data.phantom_command", "phantom", "Make synthetic radiographs."),
     },
 )
@@ -57,7 +59,10 @@ data = LazyGroup(
 @click.group(
     cls=LazyGroup,
     lazy={
+        "count": ("train.count_command", "count_command", "Count parameters and multiply-adds."),
+        "evaluate": ("train.evaluate_command", "evaluate_command", "Evaluate a run on a split."),
         "fit": ("train.fit_command", "fit_command", "Train a classifier."),
+        "search": ("train.search_command", "search_command", "Search learning rate and weight decay."),
     },
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edge_runtime.errors import EdgeRuntimeError
 from train.memory import read_memory, reset_peak
+from train.processes import ONE_PROCESS, Processes
 from train.torchvision_ops import declare_missing_operators
 
 declare_missing_operators()
@@ -29,16 +30,20 @@ class TrainingDivergedError(EdgeRuntimeError):
 
 
 class EpochSeed(Callback):  # type: ignore[misc] # fastai is untyped
-    """Seed every generator anew before each epoch, so that a resumed run repeats the uninterrupted one."""
+    """Seed every generator anew before each epoch, so that a resumed run repeats the uninterrupted one.
+
+    The draw of the radiographs is the same in all processes, their augmentation is not.
+    """
 
     order = 75  # after fastai's SkipToEpoch: skipped epochs do nothing
 
-    def __init__(self, seed: int, epochs_before: int) -> None:
-        self.seed, self.epochs_before = seed, epochs_before
+    def __init__(self, seed: int, epochs_before: int, rank: int = 0) -> None:
+        self.seed, self.epochs_before, self.rank = seed, epochs_before, rank
 
     def before_epoch(self) -> None:
         epoch = self.epochs_before + self.epoch
-        mixed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
+        place = [self.seed, epoch, self.rank] if self.rank else [self.seed, epoch]
+        mixed = int(np.random.SeedSequence(place).generate_state(1)[0])
         random.seed(mixed)
         np.random.seed(mixed)
         torch.manual_seed(mixed)
@@ -69,7 +74,8 @@ class StopOnNonFinite(Callback):  # type: ignore[misc] # fastai is untyped
 class EpochLog(Callback):  # type: ignore[misc] # fastai is untyped
     """Collect one row an epoch and show how far the run is.
 
-    Calls ``on_epoch(row)`` after each epoch, once fastai's recorder has its numbers.
+    Calls ``on_epoch(row)`` after each epoch, once fastai's recorder has its numbers. Process 0 alone prints; time and
+    memory are its own, images a second are of all processes together.
     """
 
     order = 80
@@ -81,9 +87,10 @@ class EpochLog(Callback):  # type: ignore[misc] # fastai is untyped
         epochs_total: int,
         size: int,
         on_epoch: Callable[[dict[str, float]], None],
+        processes: Processes = ONE_PROCESS,
     ) -> None:
         self.stage, self.epochs_before, self.epochs_total = stage, epochs_before, epochs_total
-        self.size, self.on_epoch = size, on_epoch
+        self.size, self.on_epoch, self.processes = size, on_epoch, processes
         self.max_used = 0.0
 
     def before_fit(self) -> None:
@@ -94,13 +101,15 @@ class EpochLog(Callback):  # type: ignore[misc] # fastai is untyped
             TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(),
         )
-        self.progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        shown = self.console.is_terminal and self.processes.writes
+        self.progress = Progress(*columns, console=self.console, transient=True, disable=not shown)
         self.progress.start()
         self.task = self.progress.add_task("training", total=None, note="")
 
     def before_epoch(self) -> None:
         self.started = time.perf_counter()
         self.seen = 0
+        self.loss_sum = 0.0
         reset_peak(self.dls.device)
         text = f"epoch {self.epochs_before + self.epoch + 1}/{self.epochs_total} at {self.size} px"
         self.progress.reset(self.task, total=len(self.dls.train), description=text, note="")
@@ -108,6 +117,7 @@ class EpochLog(Callback):  # type: ignore[misc] # fastai is untyped
     def after_batch(self) -> None:
         if self.training:
             self.seen += len(self.y)
+            self.loss_sum += float(self.loss.detach()) * len(self.y)
             self.progress.update(self.task, advance=1, note=f"loss {float(self.smooth_loss):.3f}")
 
     def after_train(self) -> None:
@@ -120,19 +130,23 @@ class EpochLog(Callback):  # type: ignore[misc] # fastai is untyped
         values = self.recorder.log[1 : 1 + len(names)]
         used, peak = read_memory(self.dls.device)
         self.max_used = max(self.max_used, used)
+        seen, loss_sum = self.processes.sum([self.seen, self.loss_sum])
         row = {
             "stage": float(self.stage + 1),
             "epoch": float(self.epochs_before + self.epoch + 1),
             "size": float(self.size),
             **{str(name): float(value) for name, value in zip(names, values, strict=True)},
+            # The mean of this epoch; fastai's own is a moving average that runs on from epoch to epoch.
+            "train_loss": loss_sum / seen,
             "seconds": time.perf_counter() - self.started,
-            "images_per_second": self.seen / self.train_seconds,
+            "images_per_second": seen / self.train_seconds,
             "memory_used_mb": used,
             "memory_max_used_mb": self.max_used,
             "memory_peak_mb": peak,
         }
         del self.started
-        self.progress.console.print(_line(row, self.epochs_total), highlight=False, soft_wrap=True)
+        if self.processes.writes:
+            self.progress.console.print(_line(row, self.epochs_total), highlight=False, soft_wrap=True)
         self.on_epoch(row)
 
     def after_fit(self) -> None:

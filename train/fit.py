@@ -19,35 +19,24 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from train.augmentation import batch_transforms
 from train.averaging import WeightAveraging
 from train.calibration import fit_temperature, operating_points, softmax
 from train.curves import draw_curves
-from train.data.tables import Dataset, Row, check_dataset, file_sha256, load_dataset, split_sha256
+from train.data.tables import Dataset, check_dataset, file_sha256, load_dataset, split_sha256
 from train.environment import git_commit, package_versions
 from train.epoch_log import EpochLog, EpochSeed, StopOnNonFinite
-from train.image_cache import cached_images
-from train.loading import CachedLoader, CachedRadiographs, class_weights
-from train.loss import TrainingLoss
+from train.learner import build_learner
+from train.loading import ImageStore, build_loaders
 from train.model import build_classifier
-from train.precision import choose_precision, precision_callback
 from train.preprocessing import Normalization
-from train.recipe import Recipe, Stage
+from train.processes import Processes, open_processes
+from train.recipe import Recipe
 from train.resume import clear_state, load_state, save_state
 from train.run import CHECKPOINT_NAME, RUN_NAME, Run, RunError, RunSpec, load_run, save_run_spec
 from train.swish import memory_saving_swish
 from train.weights import load_starting_weights
 
-from fastai.callback.channelslast import ChannelsLast  # isort: skip
 from fastai.callback.core import Callback  # isort: skip
-from fastai.callback.mixup import MixUp  # isort: skip
-import fastai.callback.schedule  # isort: skip  # noqa: F401 - gives Learner its fit_one_cycle
-from fastai.callback.progress import ProgressCallback  # isort: skip
-from fastai.data.core import DataLoaders  # isort: skip
-from fastai.learner import AvgMetric, Learner, Metric  # isort: skip
-from fastai.metrics import accuracy  # isort: skip
-from fastai.optimizer import Adam  # isort: skip
-from fastcore.basics import noop  # isort: skip
 
 __all__ = ["FitOptions", "fit", "predict_logits"]
 
@@ -83,6 +72,8 @@ def fit(data: Path, recipe: Recipe, out: Path, options: FitOptions | None = None
     options
         See :class:`FitOptions`.
 
+    Under ``torchrun`` every process calls this with the same arguments and gets the same run; process 0 writes.
+
     Raises
     ------
     EdgeRuntimeError
@@ -90,116 +81,87 @@ def fit(data: Path, recipe: Recipe, out: Path, options: FitOptions | None = None
         in ``out``. While training: a loss that is not a number.
     """
     options = options or FitOptions()
-    dataset = load_dataset(data)
-    check_dataset(dataset, splits=("train", "valid"))
-    starting = options.weights or recipe.starting_weights
-    identity = _identity(recipe, data, options.seed, starting)
-    out.mkdir(parents=True, exist_ok=True)
-    if options.restart:
-        clear_state(out)
-        (out / RUN_NAME).unlink(missing_ok=True)
-    elif (out / RUN_NAME).is_file():
-        return _finished(out, recipe, data, options.seed)
-    return _Training(dataset, recipe, out, options, starting, identity).run()
+    with open_processes(options.device) as processes:
+        dataset = load_dataset(data)
+        check_dataset(dataset, splits=("train", "valid"))
+        starting = options.weights or recipe.starting_weights
+        identity = _identity(recipe, data, options.seed, starting)
+        with processes.first_writes():
+            out.mkdir(parents=True, exist_ok=True)
+            if options.restart and processes.writes:
+                clear_state(out)
+                (out / RUN_NAME).unlink(missing_ok=True)
+            if (out / RUN_NAME).is_file():
+                return _finished(out, recipe, data, options.seed)
+        return _Training(dataset, recipe, out, options, starting, identity, processes).run()
 
 
 class _Training:
     """One run from its first or its last finished epoch to the end."""
 
     def __init__(
-        self, dataset: Dataset, recipe: Recipe, out: Path, options: FitOptions, starting: str, identity: str
+        self,
+        dataset: Dataset,
+        recipe: Recipe,
+        out: Path,
+        options: FitOptions,
+        starting: str,
+        identity: str,
+        processes: Processes,
     ) -> None:
-        self.dataset, self.recipe, self.out, self.options, self.identity = (
-            dataset,
-            recipe,
-            out,
-            options,
-            identity,
-        )
-        self.device = _device(options.device)
-        self.cache = options.cache or dataset.root / "cache"
-        self.normalization = Normalization(recipe.normalization)
+        self.dataset, self.recipe, self.out, self.options = dataset, recipe, out, options
+        self.identity, self.processes = identity, processes
+        self.store = ImageStore(dataset, options.cache or dataset.root / "cache", options.workers, processes)
         torch.manual_seed(options.seed)
         self.model = build_classifier(recipe.architecture, len(dataset.labels), recipe.head_dropout)
         state = load_state(out, identity)
-        # A resumed run has its weights in the state: do not ask for the starting ones (or the network) again.
-        self.starting = state["starting"] if state else load_starting_weights(self.model, starting, recipe.architecture)
+        with processes.first_writes():
+            # A resumed run has its weights in the state: do not ask for the starting ones (or the network) again.
+            self.starting = (
+                state["starting"] if state else load_starting_weights(self.model, starting, recipe.architecture)
+            )
+        self.model.to(processes.device)
         self.averaging = WeightAveraging(recipe.weight_averaging) if recipe.weight_averaging > 0 else None
         self.history: list[dict[str, float]] = []
         self.next_stage, self.next_epoch = 0, 0
         self.optimizer_state: Any = None
         if state:
             self._restore(state)
+        processes.check_same(len(self.history), "the epochs that are done")
 
     def run(self) -> Run:
         """Train what is left and finish the folder."""
         with memory_saving_swish(self.model, self.recipe.memory_saving_swish):
             for index in range(self.next_stage, len(self.recipe.stages)):
                 self._train_stage(index)
-        final: nn.Module = self.averaging.averaged.module if self.averaging else self.model
-        return self._finish(final.to("cpu").float().eval())
-
-    def _loaders(self, stage: Stage) -> Any:
-        recipe = self.recipe
-        loaders = []
-        for split in ("train", "valid"):
-            rows = self.dataset.splits[split]
-            training = split == "train"
-            data = CachedRadiographs(self._cached(rows, stage.size), _targets(rows, self.dataset.labels))
-            transforms = batch_transforms(recipe.augmentation, self.normalization)
-            size = min(recipe.batch_size, len(data)) if training else 2 * recipe.batch_size
-            weights = class_weights(data.targets) if training and recipe.oversample else None
-            loader = CachedLoader(
-                data, bs=size, weights=weights, seed=self.options.seed, shuffle=training, drop_last=training,
-                after_batch=transforms, device=self.device,
-            )  # fmt: skip
-            loader.after_batch.split_idx = 0 if training else 1
-            loader.split_idx = 0 if training else 1
-            loaders.append(loader)
-        return DataLoaders(*loaders, device=self.device)
-
-    def _cached(self, rows: Sequence[Row], size: int) -> NDArray[np.uint8]:
-        names = [row.filename for row in rows]
-        folder = self.dataset.image_path(rows[0]).parent
-        return cached_images(folder, names, [row.sha256 for row in rows], size, self.cache, self.options.workers)
+        if self.processes.writes:
+            final: nn.Module = self.averaging.averaged.module if self.averaging else self.model
+            self._finish(final.to("cpu").float().eval())
+        self.processes.wait()
+        return load_run(self.out)
 
     def _train_stage(self, index: int) -> None:
         recipe, stage = self.recipe, self.recipe.stages[index]
         before = sum(s.epochs for s in recipe.stages[:index])
-        precision = precision_callback(choose_precision(recipe.precision, self.device), self.device)
-        learner = Learner(
-            self._loaders(stage),
+        learner = build_learner(
+            build_loaders(self.store, recipe, stage.size, self.options.seed),
             self.model,
-            loss_func=TrainingLoss(recipe.label_smoothing),
-            opt_func=partial(Adam, decouple_wd=True),
-            splitter=_split_parameters,
-            metrics=[
-                AvgMetric(accuracy),
-                *(_Sensitivity(c, name) for c, name in enumerate(self.dataset.labels)),
-            ],
-            cbs=[
-                EpochSeed(self.options.seed, before),
+            recipe,
+            stage,
+            self.dataset.labels,
+            self.out,
+            [
+                EpochSeed(self.options.seed, before, self.processes.rank),
                 StopOnNonFinite(index),
-                *([ChannelsLast()] if recipe.channels_last else []),
-                *([precision] if precision else []),
-                *([MixUp(recipe.mixup)] if recipe.mixup > 0 else []),
                 *([self.averaging] if self.averaging else []),
             ],
-            path=self.out,
+            self.processes,
         )
-        learner.remove_cbs([cb for cb in learner.cbs if isinstance(cb, ProgressCallback)])
-        learner.logger = noop  # the log prints its own line
-        learner.model.to(self.device)
-        learner.create_opt()
-        if stage.frozen:
-            learner.freeze_to(-1)
-        else:
-            learner.unfreeze()
         start = self.next_epoch if index == self.next_stage else 0
         if start and self.optimizer_state is not None:
-            _restore_optimizer(learner, self.optimizer_state, self.device)
-        save = _SaveEpoch(partial(self._save, learner, index, stage))
-        log = EpochLog(index, before, recipe.epochs, stage.size, save.note)
+            _restore_optimizer(learner, self.optimizer_state, self.processes.device)
+        save = _SaveEpoch(partial(self._save, learner, index))
+        log = EpochLog(index, before, recipe.epochs, stage.size, save.note, self.processes)
         learner.fit_one_cycle(
             stage.epochs,
             lr_max=slice(stage.lr_body, stage.lr),
@@ -210,9 +172,11 @@ class _Training:
         )
         learner.remove_cbs(list(learner.cbs))
 
-    def _save(self, learner: Any, index: int, stage: Stage, epoch: int, row: dict[str, float]) -> None:
+    def _save(self, learner: Any, index: int, epoch: int, row: dict[str, float]) -> None:
         self.history.append(row)
-        done = epoch + 1 == stage.epochs
+        if not self.processes.writes:
+            return
+        done = epoch + 1 == self.recipe.stages[index].epochs
         save_state(
             self.out,
             self.identity,
@@ -238,16 +202,16 @@ class _Training:
         self.next_stage, self.next_epoch = state["stage"], state["epoch"]
         self.optimizer_state = state["optimizer"]
 
-    def _finish(self, classifier: nn.Module) -> Run:
+    def _finish(self, classifier: nn.Module) -> None:
         from safetensors.torch import save_file
 
         recipe, labels = self.recipe, self.dataset.labels
         size = recipe.stages[-1].size
-        rows = self.dataset.splits["valid"]
-        logits = predict_logits(classifier, self.normalization, self._cached(rows, size))
-        targets = _targets(rows, labels)
-        temperature = fit_temperature(logits, targets)
-        points = operating_points(softmax(logits, temperature), targets, labels)
+        alone = ImageStore(self.dataset, self.store.cache, self.options.workers)
+        valid = alone.radiographs("valid", size)
+        logits = predict_logits(classifier, Normalization(recipe.normalization), valid.images)
+        temperature = fit_temperature(logits, valid.targets)
+        points = operating_points(softmax(logits, temperature), valid.targets, labels)
         path = self.out / CHECKPOINT_NAME
         temporary = path.with_suffix(".part")
         save_file({k: v.contiguous() for k, v in classifier.state_dict().items()}, temporary)
@@ -277,7 +241,6 @@ class _Training:
         )
         save_run_spec(self.out, spec)
         clear_state(self.out)
-        return load_run(self.out)
 
 
 @torch.no_grad()
@@ -329,56 +292,11 @@ class _SaveEpoch(Callback):  # type: ignore[misc] # fastai is untyped
             self.save(self.epoch, row)
 
 
-class _Sensitivity(Metric):  # type: ignore[misc] # fastai is untyped
-    """Share of a class's radiographs that are called so, over the whole validation split."""
-
-    def __init__(self, index: int, label: str) -> None:
-        self.index, self.label = index, label
-
-    def reset(self) -> None:
-        self.hits = self.cases = 0
-
-    def accumulate(self, learn: Any) -> None:
-        cases = learn.y == self.index
-        self.cases += int(cases.sum())
-        self.hits += int((cases & (learn.pred.argmax(dim=-1) == self.index)).sum())
-
-    @property
-    def value(self) -> float:
-        return self.hits / self.cases if self.cases else float("nan")
-
-    @property
-    def name(self) -> str:
-        return f"sensitivity_{self.label}"
-
-
 class _Holder:
     """Stands for a learner where only its model is needed."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-
-
-def _targets(rows: Sequence[Row], labels: Sequence[str]) -> NDArray[np.int64]:
-    return np.array([labels.index(row.label) for row in rows], dtype=np.int64)
-
-
-def _split_parameters(model: nn.Sequential) -> list[list[nn.Parameter]]:
-    """Parameter groups for discriminative rates: early body, late body, head."""
-    body, head = model
-    children = list(body.children())
-    half = len(children) // 2
-    early = [p for child in children[:half] for p in child.parameters()]
-    late = [p for child in children[half:] for p in child.parameters()]
-    return [early, late, list(head.parameters())]
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise RunError("there is no CUDA device", expected="a GPU and a CUDA build of torch", remedy="--device cpu")
-    return torch.device(name)
 
 
 def _identity(recipe: Recipe, data: Path, seed: int, starting: str) -> str:
@@ -394,7 +312,7 @@ def _identity(recipe: Recipe, data: Path, seed: int, starting: str) -> str:
 def _finished(out: Path, recipe: Recipe, data: Path, seed: int) -> Run:
     run = load_run(out)
     same = (
-        run.spec.recipe == msgspec.to_builtins(recipe)
+        run.spec.recipe == msgspec.json.decode(msgspec.json.encode(recipe))
         and run.spec.data_sha256 == split_sha256(data)
         and run.spec.seed == seed
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -45,13 +46,16 @@ def fit_command(
 ) -> None:
     """Train a classifier.
 
-    Killed at any moment and started again with the same command, it goes on from its last finished epoch.
+    Killed at any moment and started again with the same command, it goes on from its last finished epoch. On several
+    GPUs or machines: torchrun --nproc_per_node=N -m train fit ...
     """
     recipe = load_recipe(recipe_name, overrides)
     from train.fit import FitOptions, fit
 
     options = FitOptions(weights=weights, seed=seed, device=device, cache=cache, workers=workers, restart=restart)
     run = fit(data, recipe, out, options)
+    if os.environ.get("RANK", "0") != "0":
+        return  # under torchrun the first process speaks for all
     last = run.spec.history[-1]
     if as_json:
         summary = {

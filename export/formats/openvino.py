@@ -59,6 +59,7 @@ def convert(graph: DeployableGraph) -> Any:
 
 def save(model: Any, path: Path) -> None:
     """Save without compressing the weights to half precision (the tool's default), then check the file."""
+    decline_telemetry()
     import openvino
 
     _name_in_order(model)
@@ -82,9 +83,9 @@ def check_file(path: Path) -> None:
     ExportError
         They are not those of the graph.
     """
+    decline_telemetry()
     import openvino
 
-    # Out of the way of later writing: the model holds the file open.
     model = openvino.Core().read_model(str(path))
     found = [
         (sorted(p.names), p.element_type.to_string(), str(p.partial_shape)) for p in (*model.inputs, *model.outputs)

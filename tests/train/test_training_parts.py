@@ -213,3 +213,17 @@ def test_imagenet_weights_without_a_network_say_what_to_do(monkeypatch: pytest.M
     monkeypatch.setattr(pytorchcv.model_provider, "get_model", offline)
     with pytest.raises(WeightsError, match="--weights none"):
         load_starting_weights(classifier, "imagenet", "mobilenetv2_wd4")
+
+
+def test_every_recipes_augmentation_runs_on_a_batch() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 64, 64), dtype=np.uint8)
+    data = CachedRadiographs(images, np.zeros(4, np.int64))
+    for name in recipe_names():
+        recipe = load_recipe(name, ("augmentation.erase_p=1.0", "augmentation.noise=3.0", "augmentation.flip_p=0.5"))
+        for kind in ("imagenet", "per_image"):
+            transforms = batch_transforms(recipe.augmentation, Normalization(kind))
+            loader = CachedLoader(data, bs=4, shuffle=False, after_batch=transforms)
+            loader.after_batch.split_idx = 0
+            pixels, _ = next(iter(loader))
+            assert pixels.shape == (4, 3, 64, 64)
+            assert torch.isfinite(pixels).all()

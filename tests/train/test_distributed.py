@@ -1,0 +1,128 @@
+"""Several processes train one model: each radiograph once, one writer, the same curve, resumable."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.train.conftest import TINY
+from train.fit import fit
+from train.loading import CachedLoader, CachedRadiographs, ImageStore, build_loaders
+from train.processes import ProcessError, Processes
+from train.recipe import load_recipe
+from train.run import load_run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _radiographs(count: int) -> CachedRadiographs:
+    return CachedRadiographs(np.zeros((count, 8, 8), np.uint8), np.arange(count, dtype=np.int64))
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_together_the_processes_draw_what_one_draws(count: int) -> None:
+    data = _radiographs(50)
+    weights = np.arange(1, 51) / np.arange(1, 51).sum()
+    parts = []
+    for rank in range(count):
+        loader = CachedLoader(
+            data, bs=8, weights=weights, seed=3, processes=Processes(rank, count), shuffle=True, drop_last=True
+        )
+        loader.set_epoch(2)
+        parts.append([targets.tolist() for _, targets in loader])
+    # The same number of steps, the same parts of a batch for all, and their union is the batch of one process.
+    assert {len(part) for part in parts} == {6}
+    assert {len(batch) for part in parts for batch in part} == {8 // count}
+    alone = CachedLoader(data, bs=8, weights=weights, seed=3, shuffle=True, drop_last=True)
+    alone.set_epoch(2)
+    for step, (_, targets) in enumerate(alone):
+        assert Counter(targets.tolist()) == Counter(i for part in parts for i in part[step])
+
+
+def test_validation_is_shared_out_whole_even_where_it_does_not_divide() -> None:
+    seen = []
+    for rank in range(4):
+        loader = CachedLoader(_radiographs(17), bs=8, processes=Processes(rank, 4), shuffle=False)
+        seen += [i for _, targets in loader for i in targets.tolist()]
+    assert sorted(seen) == list(range(17))
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(tiny_dataset: Path, tmp_path: Path) -> None:
+    from train.data.tables import load_dataset
+
+    store = ImageStore(load_dataset(tiny_dataset), tmp_path, processes=Processes(0, 3))
+    with pytest.raises(ProcessError, match="batch_size 8, 3 processes"):
+        build_loaders(store, load_recipe("quick", TINY), 48)
+
+
+def _fit(data: Path, out: Path, notes: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    notes.mkdir()
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = [str(ROOT / "tests/train/recorded_fit.py"), str(notes), "fit", "--data", str(data), "--recipe", "quick"]
+    overrides = [part for item in TINY for part in ("--set", item)]
+    return subprocess.run(
+        [*launcher, *command, "--out", str(out), "--device", "cpu", *overrides],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+
+
+def _notes(folder: Path, rank: int, kind: str) -> list[dict]:
+    lines = (folder / f"{rank}.jsonl").read_text().splitlines()
+    return [note for note in map(json.loads, lines) if note["kind"] == kind]
+
+
+def test_two_processes_train_as_one_and_go_on_after_a_kill(tiny_dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    killed = _fit(tiny_dataset, out, tmp_path / "killed", KILL_AFTER_EPOCH="1")
+    assert killed.returncode != 0
+    assert (out / "state" / "state.pt").is_file(), killed.stderr
+    assert not (out / "run.json").exists()
+
+    resumed = _fit(tiny_dataset, out, tmp_path / "resumed")
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.count("3 epochs of recipe quick") == 1
+    history = load_run(out).spec.history
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+
+    # One writer.
+    for notes in (tmp_path / "killed", tmp_path / "resumed"):
+        assert _notes(notes, 0, "write")
+        assert _notes(notes, 1, "write") == []
+    assert not list(out.rglob("*.part"))
+
+    # Each drawn radiograph once, half of them in each process; every validation radiograph once an epoch.
+    both = [note for rank in (0, 1) for note in _notes(tmp_path / "resumed", rank, "batch")]
+    training = Counter(i for note in both if note["of"] == 18 for i in note["indices"])
+    alone = fit(tiny_dataset, load_recipe("quick", TINY), tmp_path / "alone")
+    loader = _loader_of_one(tiny_dataset, tmp_path)
+    expected: Counter[int] = Counter()
+    for epoch in range(1, 3):
+        loader.set_epoch(epoch)
+        expected.update(loader.get_idxs()[:16])
+    assert training == expected
+    validation = Counter(i for note in both if note["of"] == 6 for i in note["indices"])
+    assert validation == Counter(dict.fromkeys(range(6), 2))
+
+    # The same curve, but for smaller batch norms and other augmentation.
+    losses = [[row["train_loss"] for row in rows] for rows in (history, alone.spec.history)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.3)
+    assert history[-1]["valid_loss"] == pytest.approx(alone.spec.history[-1]["valid_loss"], rel=0.3)
+
+
+def _loader_of_one(data: Path, tmp_path: Path) -> CachedLoader:
+    """The training loader of one process."""
+    from train.data.tables import load_dataset
+
+    store = ImageStore(load_dataset(data), tmp_path / "cache")
+    return build_loaders(store, load_recipe("quick", TINY), 48).train
