@@ -81,6 +81,9 @@ class CachedLoader(TfmdDL):  # type: ignore[misc] # fastai is untyped
         self.seed = seed
         self.epoch = 0
         super().__init__(dataset=dataset, bs=bs, num_workers=0, **kwargs)
+        # fastai learns the types from a first item, and draws random numbers for it. Now: within an epoch, a resumed
+        # run and the uninterrupted one would part ways.
+        self._one_pass()
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the draw: ``epoch`` counts over all stages."""

@@ -214,7 +214,9 @@ def test_a_stopped_run_leaves_no_half_written_file(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    process = _start("predict", tiny_bundle, *[chest_png] * 3000, "--json", "--csv", out / "t.csv")
+    # A test run that was started in the background ignores Ctrl-C, and its children would inherit that.
+    heard = {"preexec_fn": lambda: signal.signal(number, signal.SIG_DFL)}
+    process = _start("predict", tiny_bundle, *[chest_png] * 3000, "--json", "--csv", out / "t.csv", **heard)
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(number)

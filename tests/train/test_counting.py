@@ -46,4 +46,4 @@ def test_the_command_takes_sizes_and_prints_json() -> None:
     counts = json.loads(result.output)["counts"]
     assert [c["size"] for c in counts] == [64, 96]
     assert counts[0]["seed"] is None
-    assert counts[1]["multiply_adds"] > 2 * counts[0]["multiply_adds"]
+    assert counts[1]["multiply_adds"] > 1.5 * counts[0]["multiply_adds"]
