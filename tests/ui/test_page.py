@@ -158,7 +158,7 @@ def test_by_keyboard_alone(open_page: OpenPage, tmp_path: Path) -> None:
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "files"
     with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
+        page.keyboard.press("Space")
     chooser.value.set_files(written(tmp_path, "chest.dcm", dicom_bytes()))
     card = answered(page, "chest.dcm")
     assert "chest.dcm: COVID-19, 72 %" in page.get_by_role("status").inner_text()
