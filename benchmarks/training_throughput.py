@@ -201,7 +201,7 @@ def plain_fastai(options: argparse.Namespace) -> dict[str, Any]:
         "device": device_name(device),
         "batch": recipe.batch_size,
         "precision": "fp32",
-        "workers": loaders.train.num_workers,
+        "workers": loaders.train.fake_l.num_workers,
         "training_images_per_second": training,
         "loader_images_per_second": time_loader(loaders.train, options.epochs),
     }

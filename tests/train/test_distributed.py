@@ -120,9 +120,26 @@ def test_two_processes_train_as_one_and_go_on_after_a_kill(tiny_dataset: Path, t
     validation = Counter(i for note in both if note["of"] == 6 for i in note["indices"])
     assert validation == Counter(dict.fromkeys(range(6), 2))
 
-    # The same loss, but for smaller batch norms and other augmentation; later epochs of 18 images part too far to compare.
+    # The same loss, but for smaller batch norms, other dropout and augmentation; 18 radiographs part ways soon after.
     assert history[0]["train_loss"] == pytest.approx(alone.spec.history[0]["train_loss"], rel=0.3)
     assert all(row["valid_loss"] < 10 for row in history)
+
+
+def test_without_chance_two_processes_give_the_numbers_of_one(tiny_dataset: Path, tmp_path: Path) -> None:
+    """Gradients, steps, validation loss and metrics are those of the whole batch and the whole split."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    train_plainly(tiny_dataset, one, Processes())
+    shared = _torchrun("plain_steps.py", tiny_dataset, two)
+    assert shared.returncode == 0, shared.stderr
+    expected, result = (json.loads((folder / "result.json").read_text()) for folder in (one, two))
+    assert result["weights"] == pytest.approx(expected["weights"], abs=1e-4)
+    assert expected["rows"][-1]["train_loss"] < 0.9 * expected["rows"][0]["train_loss"]
+    assert len(result["rows"]) == 4
+    for row, wanted in zip(result["rows"], expected["rows"], strict=True):
+        for key in ("train_loss", "valid_loss", "accuracy", *(k for k in wanted if k.startswith("sensitivity_"))):
+            assert row[key] == pytest.approx(wanted[key], rel=1e-3)
 
 
 def _loader_of_one(data: Path, tmp_path: Path) -> CachedLoader:
