@@ -105,5 +105,7 @@ def search_command(
         click.echo("No suggestion: no curve has a valley; give more --iterations.")
     else:
         place = f"stages.{stage_number - 1}"
+        if len(curves) > 1 and max(c.lowest_loss for c in curves) < 1.01 * min(c.lowest_loss for c in curves):
+            click.echo("The curves fall equally low, to 1 %: this search does not tell the weight decays apart.")
         click.echo(f"Suggested: --set {place}.lr={best.learning_rate:.2e} --set {place}.wd={best.weight_decay:g}")
     click.echo(f"{out / 'search.png'}, {out / 'search.json'}")
