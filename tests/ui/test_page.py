@@ -163,7 +163,7 @@ def test_by_keyboard_alone(open_page: OpenPage, tmp_path: Path) -> None:
         "() => document.getElementById('files').addEventListener('click', "
         "(event) => { event.preventDefault(); window.chosen = true; }, {once: true})"
     )
-    page.keyboard.press("Space")
+    page.keyboard.press("Enter")
     page.wait_for_function("window.chosen === true")
     page.set_input_files("#files", written(tmp_path, "chest.dcm", dicom_bytes()))
     card = answered(page, "chest.dcm")
