@@ -33,7 +33,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="dataset folder")
     parser.add_argument(
-        "--recipe", default="release", help="what `train fit` would run; its batch size counts for both"
+        "--recipe", default="scratch", help="what `train fit` would run; its batch size counts for both"
     )
     parser.add_argument("--size", type=int, default=96, help="edge of the network's input in pixels")
     parser.add_argument("--images", type=int, default=256)

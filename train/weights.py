@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from edge_runtime.errors import EdgeRuntimeError
+from train.lite_weights import LITE1_PACKAGE, LITE1_SHA256, load_lite1, transplant_lite1
 from train.run import RUN_NAME, load_run
 
 __all__ = ["WeightsError", "load_starting_weights"]
@@ -25,7 +26,8 @@ def load_starting_weights(classifier: nn.Sequential, source: str, architecture: 
         ``[body, head]``, changed in place.
     source
         ``none``; ``imagenet`` (pytorchcv downloads them once, checks their SHA-1, and keeps them in
-        ``~/.torch/models``); a run folder; or a file: ``.safetensors``, or a ``.pth`` state dict of pytorchcv.
+        ``~/.torch/models``); ``imagenet-lite`` (EfficientNet-b1 alone: :mod:`train.lite_weights`); a run folder; or a
+        file: ``.safetensors``, or a ``.pth`` state dict of pytorchcv.
     architecture
         pytorchcv's name.
 
@@ -43,6 +45,13 @@ def load_starting_weights(classifier: nn.Sequential, source: str, architecture: 
         return "none: random initialisation"
     if source == "imagenet":
         return _load_imagenet(classifier, architecture)
+    if source == "imagenet-lite":
+        if architecture != "efficientnet_b1":
+            raise WeightsError(
+                "EfficientNet-Lite1's weights are for EfficientNet-b1", got=architecture, expected="efficientnet_b1"
+            )
+        taken = transplant_lite1(classifier[0], load_lite1())  # type: ignore[arg-type]
+        return f"imagenet-lite: {taken} tensors of EfficientNet-Lite1, {LITE1_PACKAGE}, SHA-256 {LITE1_SHA256}"
     path = Path(source)
     if (path / RUN_NAME).is_file():
         run = load_run(path)
@@ -60,7 +69,7 @@ def load_starting_weights(classifier: nn.Sequential, source: str, architecture: 
         return _load_file(classifier[0], path)
     raise WeightsError(
         f"there are no starting weights {source!r}",
-        expected="imagenet, none, a weights file, or a run folder",
+        expected="imagenet, imagenet-lite, none, a weights file, or a run folder",
     )
 
 
