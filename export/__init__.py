@@ -4,11 +4,11 @@ As a library::
 
     from export import DeployableGraph, build_bundle, check_parity
 
-    build_bundle("runs/a", "data", "bundle")                   # the commands' work, with a callback for
-    progress report = check_parity("bundle", "runs/a", "data", split="test") graph =
-    DeployableGraph(classifier, size=240, normalization="imagenet", temperature=1.0)
+    build_bundle("runs/a", "data", "bundle")  # the commands' work, with a callback for progress
+    report = check_parity("bundle", "runs/a", "data", split="test")
+    graph = DeployableGraph(classifier, size=240, normalization="imagenet", temperature=1.0)
 
-On the command line: ``python -m export build`` and ``python -m export parity``. See ``docs/export.md``.
+On the command line: ``python -m export --help``. See ``docs/export.md`` and ``docs/parity.md``.
 """
 
 from __future__ import annotations
@@ -16,26 +16,46 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from export.add import Added, add_artifact
+    from export.bench import BenchReport, bench_bundle
     from export.build import BuildResult, build_bundle
     from export.errors import ExportError, ParityFailure
+    from export.explain import Explanation, explain_artifact
     from export.graph import DeployableGraph, deployable_graph
     from export.parity import check_parity
+    from export.parity_limits import Limits, load_limits
     from export.parity_result import ArtifactParity, ParityReport
 
 __all__ = [
+    "Added",
     "ArtifactParity",
+    "BenchReport",
     "BuildResult",
     "DeployableGraph",
+    "Explanation",
     "ExportError",
+    "Limits",
     "ParityFailure",
     "ParityReport",
+    "add_artifact",
+    "bench_bundle",
     "build_bundle",
     "check_parity",
     "deployable_graph",
+    "explain_artifact",
+    "load_limits",
 ]
 
 _HOMES = {
+    "Added": "export.add",
     "ArtifactParity": "export.parity_result",
+    "BenchReport": "export.bench",
+    "Explanation": "export.explain",
+    "Limits": "export.parity_limits",
+    "add_artifact": "export.add",
+    "bench_bundle": "export.bench",
+    "explain_artifact": "export.explain",
+    "load_limits": "export.parity_limits",
     "BuildResult": "export.build",
     "DeployableGraph": "export.graph",
     "ExportError": "export.errors",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -10,11 +10,14 @@ from edge_runtime.backends import BACKENDS
 from edge_runtime.manifest import Artifact, Format, GoldenAgreement, Precision
 from edge_runtime.selftest import ArtifactTest
 from export.errors import ExportError, ParityFailure
+from export.quantization.plan import FormatPlan
 
-__all__ = ["CONVERSION_LIMIT", "check_golden", "recommend", "starting_agreement", "with_measured_agreement"]
+__all__ = ["CONVERSION_LIMIT", "check_golden", "recommend_by_device", "starting_agreement", "with_measured_agreement"]
 
 CONVERSION_LIMIT = 1e-4
 """Largest difference of a probability that conversion at fp32 may cause. No decision may differ."""
+_QUICKER = 0.97
+"""Times closer than this are not told apart."""
 _BASE_INSTALL: tuple[Format, ...] = ("onnx",)
 """Formats that a device with the base install alone can open."""
 
@@ -64,7 +67,7 @@ def check_golden(tests: Sequence[ArtifactTest]) -> None:
                 expected=f"at most {CONVERSION_LIMIT:g} and 0",
                 remedy="report it with the versions of torch and the format's tool; leave the format out meanwhile",
             )
-        if test.status != "agrees":
+        if test.status not in ("agrees", "as_built"):
             raise ExportError(
                 f"{test.artifact} was written but cannot be run here",
                 got=test.why,
@@ -72,11 +75,39 @@ def check_golden(tests: Sequence[ArtifactTest]) -> None:
             )
 
 
-def recommend(tests: Sequence[ArtifactTest]) -> str:
-    """Choose the artifact for a CPU: fp32 only, one that the base install can open if there is one, then the fastest.
+def recommend_by_device(tests: Sequence[ArtifactTest], planned: Mapping[Format, FormatPlan]) -> dict[str, str]:
+    """Choose an artifact for each kind of device.
 
-    An int8 artifact at plain settings is never recommended: it has passed no gate.
+    ``cpu``: one that the base install opens if there is one; int8 only where the ladder reached its target with it and
+    found it quicker than fp32 in turns. ``phone`` and ``browser``: where size counts, int8 that reached the target,
+    else fp32. ``gpu``: float16 weights. int8 at plain settings never: it has passed nothing. A bundle without fp32
+    recommends what it has.
     """
+    names = {test.artifact for test in tests if test.status in ("agrees", "as_built")}
+
+    def int8(format_: Format, *, for_size: bool) -> str | None:
+        plan = planned.get(format_)
+        if plan is None or not plan.reached or f"{format_}-int8" not in names:
+            return None
+        quicker = plan.figures.p50_ms < _QUICKER * plan.figures.fp32_p50_ms
+        return f"{format_}-int8" if for_size or quicker else None
+
+    def first(*candidates: str | None) -> str | None:
+        return next((name for name in candidates if name in names), None)
+
+    cpu = first(int8("onnx", for_size=False)) or _recommend_float(tests) or first(int8("onnx", for_size=True))
+    chosen = {
+        "cpu": cpu or tests[0].artifact,
+        "phone": first(int8("lite", for_size=True), "lite-fp32"),
+        "browser": first(int8("onnx", for_size=True), "onnx-fp32"),
+        "gpu": first("onnx-fp16"),
+    }
+    return {device: name for device, name in chosen.items() if name is not None}
+
+
+def _recommend_float(tests: Sequence[ArtifactTest]) -> str | None:
+    """fp32 only, one that the base install can open if there is one, then the fastest."""
     float32 = [t for t in tests if t.precision == "fp32" and t.status == "agrees"]
     base = [t for t in float32 if BACKENDS[t.backend].format in _BASE_INSTALL]
-    return min(base or float32, key=lambda t: t.p50_ms or float("inf")).artifact
+    fastest = min(base or float32, key=lambda t: t.p50_ms or float("inf"), default=None)
+    return None if fastest is None else fastest.artifact

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,21 +25,29 @@ from edge_runtime.manifest import (
 from edge_runtime.reading import read_radiograph
 from edge_runtime.selftest import ArtifactTest, run_selftest
 from export import description
-from export.agreement import check_golden, recommend, starting_agreement, with_measured_agreement
+from export.agreement import check_golden, recommend_by_device, starting_agreement, with_measured_agreement
 from export.build_report import write_build_report
 from export.calibration import CalibrationSet, load_calibration_set
+from export.conformal import COVERAGE
+from export.default_formats import DEFAULT_FORMATS
 from export.errors import ExportError
 from export.formats import WRITERS
+from export.formats.lite import lite_facts
 from export.golden_vectors import build_golden_inputs, run_graph
 from export.graph import DeployableGraph, deployable_graph
+from export.quantization.plan import PLAN_NAME, FormatPlan, QuantizationPlan, load_plan
+from export.quantization.settings import PLAIN, QuantizationSettings
+from export.refusing import Judgement, learn_refusing
 from train.data.checking import check_patients
-from train.data.rows import Dataset
+from train.data.rows import Dataset, file_sha256
 from train.data.tables import load_dataset, split_sha256
 from train.run import Run, load_run
 
 __all__ = ["INT8_FORMATS", "BuildResult", "build_bundle"]
 
-INT8_FORMATS: tuple[Format, ...] = ("onnx", "openvino")
+INT8_FORMATS: tuple[Format, ...] = ("onnx", "openvino", "executorch")
+"""Formats with int8 at plain settings where a run has no plan."""
+HALF_FORMATS: tuple[Format, ...] = ("onnx", "openvino")
 
 OnStep = Callable[[str, int, int], None]
 """Told what is done next, how many steps are done, and how many there are."""
@@ -57,10 +67,15 @@ def build_bundle(
     data: str | Path | None,
     out: str | Path,
     *,
-    formats: Sequence[Format] = FORMATS,
+    formats: Sequence[Format] = DEFAULT_FORMATS,
     int8: bool = True,
+    fp16: bool = False,
+    keep: Sequence[str] = (),
     calibration: int = 120,
     golden_real: int = 0,
+    not_frontal: str | Path | None = None,
+    coverage: float = COVERAGE,
+    minimum_age: float | None = None,
     name: str | None = None,
     on_step: OnStep = lambda _what, _done, _total: None,
 ) -> BuildResult:
@@ -71,20 +86,23 @@ def build_bundle(
     run
         Run folder, as ``python -m train fit`` leaves it.
     data
-        Dataset folder; its training split gives the calibration set and real golden inputs. None where
-        neither is wanted.
+        Dataset folder; its training split gives the calibration set and real golden inputs; training and
+        validation split give the gate and the prediction sets. None where none of these is wanted.
     out
         Bundle folder: new, empty, or a bundle to replace.
     formats
         Formats to write at fp32.
     int8
-        Also write a first int8 artifact at plain settings for ONNX and OpenVINO, where they are among
+        Also write a first int8 artifact at plain settings for ONNX, OpenVINO and ExecuTorch, where they are among
         ``formats``.
     calibration
         Number of radiographs in the calibration set, from training patients.
     golden_real
         Number of real radiographs to add to the synthetic golden inputs. Such a bundle holds images of
         people: it is not to be shipped.
+    not_frontal, coverage, minimum_age
+        What the gate learns from besides, coverage of the prediction sets, and the youngest patient's age in
+        years: see :func:`export.refusing.learn_refusing`.
     name
         The bundle's name; the run folder's by default.
     on_step
@@ -100,10 +118,18 @@ def build_bundle(
     if not formats or len(set(formats)) != len(formats) or not set(formats) <= set(WRITERS):
         raise ExportError("no such choice of formats", got=", ".join(formats), expected=", ".join(WRITERS))
     ordered: list[Format] = [f for f in FORMATS if f in formats]
-    quantized = [f for f in INT8_FORMATS if f in ordered] if int8 else []
-    steps = _Steps(on_step, 4 + len(ordered) + len(quantized))
     loaded = load_run(run)
     spec = loaded.spec
+    plan = load_plan(loaded) if int8 else None
+    planned = plan.formats if plan else {}
+    quantized = [f for f in ordered if f in INT8_FORMATS or f in planned] if int8 else []
+    halved = [f for f in HALF_FORMATS if f in ordered] if fp16 else []
+    made = [*(f"{f}-fp32" for f in ordered), *(f"{f}-fp16" for f in halved), *(f"{f}-int8" for f in quantized)]
+    if unknown := [name for name in keep if name not in made]:
+        raise ExportError("there is no such artifact to keep", got=", ".join(unknown), expected=", ".join(made))
+    if plan is not None:
+        calibration = plan.calibration_radiographs
+    steps = _Steps(on_step, 5 + len(made))
     with _disk_errors(out), BundleWriter(Path(out)) as writer:
         steps.next("loading the run")
         graph = deployable_graph(loaded)
@@ -115,7 +141,11 @@ def build_bundle(
             images = load_calibration_set(dataset, spec.labels, calibration)
         else:
             steps.next("no calibration set needed")
-        artifacts = _write_artifacts(graph, writer.root, ordered, quantized, images, steps)
+        judgement = _learn_refusing(graph, dataset, not_frontal, coverage, minimum_age, notes, steps)
+        artifacts = _write_artifacts(graph, writer.root, ordered, steps)
+        artifacts += _write_half(writer.root, halved, steps)
+        if images is not None:
+            artifacts += _write_int8(graph, loaded, writer.root, quantized, plan, images, steps)
         steps.next("golden vectors")
         golden = _write_golden(graph, spec.labels, writer.root, dataset, golden_real, notes)
         draft = Manifest(
@@ -127,8 +157,8 @@ def build_bundle(
             calibration=description.describe_calibration(spec),
             operating_thresholds=spec.operating_thresholds,
             operating_curve=None,
-            gate=None,
-            conformal=None,
+            gate=judgement.gate,
+            conformal=judgement.conformal,
             signature=None,
             artifacts=tuple(artifacts),
             recommended={},
@@ -137,16 +167,24 @@ def build_bundle(
             provenance=description.describe_provenance(spec),
             licence=description.LICENCE,
             intended_use=description.INTENDED_USE,
-            limitations=description.describe_limitations(spec, plain_int8=bool(quantized)),
+            limitations=description.describe_limitations(spec, plain_int8=bool(quantized) and plan is None),
         )
         steps.next("every artifact on the golden vectors")
         tests = run_selftest(Bundle(writer.root, writer.root, draft)).artifacts
         check_golden(tests)
+        measured = [with_measured_agreement(a, t) for a, t in zip(artifacts, tests, strict=True)]
+        if keep:
+            measured = _drop_others(writer.root, measured, keep)
+            tests = tuple(test for test in tests if test.artifact in keep)
         manifest = msgspec.structs.replace(
             draft,
-            artifacts=tuple(with_measured_agreement(a, t) for a, t in zip(artifacts, tests, strict=True)),
-            recommended={"cpu": recommend(tests)},
-            reports=(write_build_report(writer.root, tests, images, quantized, notes),),
+            artifacts=tuple(measured),
+            recommended=recommend_by_device(tests, planned),
+            reports=(
+                write_build_report(
+                    writer.root, tests, images, {f: _settings(f, planned) for f in quantized}, plan, notes
+                ),
+            ),
         )
         writer.commit(manifest)
     return BuildResult(manifest, tests, tuple(notes))
@@ -172,6 +210,9 @@ class _Steps:
 
     def next(self, what: str) -> None:
         self.done += 1
+        self.on_step(what, self.done, self.total)
+
+    def detail(self, what: str) -> None:
         self.on_step(what, self.done, self.total)
 
 
@@ -201,21 +242,41 @@ def _load_data(data: str | Path | None, run: Run, *, needed: bool, notes: list[s
             remedy="give the data set the run was trained on",
         )
     check_patients(dataset.splits)
-    if needed and split_sha256(data).get("train.csv") != run.spec.data_sha256.get("train.csv"):
+    if split_sha256(data).get("train.csv") != run.spec.data_sha256.get("train.csv"):
         notes.append(
-            "train.csv is not the one the run was trained with: calibration patients may be others than the run's."
+            "train.csv is not the one the run was trained with: calibration, gate and prediction sets may rest on "
+            "other patients than the run."
         )
     return dataset
 
 
-def _write_artifacts(
+def _learn_refusing(
     graph: DeployableGraph,
-    root: Path,
-    formats: Sequence[Format],
-    quantized: Sequence[Format],
-    images: CalibrationSet | None,
+    dataset: Dataset | None,
+    not_frontal: str | Path | None,
+    coverage: float,
+    minimum_age: float | None,
+    notes: list[str],
     steps: _Steps,
-) -> list[Artifact]:
+) -> Judgement:
+    """Give the graph its gate; without a data set there is none, and no prediction set."""
+    steps.next("learning what to refuse")
+    if dataset is None:
+        notes.append("No gate and no prediction sets: they need --data.")
+        return Judgement(None, None, ())
+
+    def on_radiograph(done: int, total: int) -> None:
+        steps.detail(f"learning what to refuse: {done} of {total} radiographs")
+
+    judgement = learn_refusing(
+        graph, dataset, None if not_frontal is None else Path(not_frontal), coverage=coverage,
+        minimum_age=minimum_age, on_radiograph=on_radiograph,
+    )  # fmt: skip
+    notes.extend(judgement.notes)
+    return judgement
+
+
+def _write_artifacts(graph: DeployableGraph, root: Path, formats: Sequence[Format], steps: _Steps) -> list[Artifact]:
     folder = root / "artifacts"
     folder.mkdir()
     artifacts = []
@@ -224,16 +285,87 @@ def _write_artifacts(
         path = folder / f"{format_}-fp32{WRITERS[format_].suffixes[0]}"
         WRITERS[format_].write(graph, path)
         artifacts.append(_artifact(root, format_, "fp32"))
-    for format_ in quantized:
-        assert images is not None
-        steps.next(f"quantizing {format_}-int8 on {len(images.images)} radiographs")
-        from export.int8 import quantize_onnx, quantize_openvino
+    return artifacts
 
+
+def _write_half(root: Path, formats: Sequence[Format], steps: _Steps) -> list[Artifact]:
+    artifacts = []
+    for format_ in formats:
+        from export.quantization import onnx_weights, openvino_int8
+
+        steps.next(f"writing {format_}-fp16")
+        write = {"onnx": onnx_weights.write_half, "openvino": openvino_int8.write_half}[format_]
         suffix = WRITERS[format_].suffixes[0]
-        quantize = {"onnx": quantize_onnx, "openvino": quantize_openvino}[format_]
-        quantize(folder / f"{format_}-fp32{suffix}", folder / f"{format_}-int8{suffix}", images.images)
+        write(root / f"artifacts/{format_}-fp32{suffix}", root / f"artifacts/{format_}-fp16{suffix}")
+        artifacts.append(_artifact(root, format_, "fp16"))
+    return artifacts
+
+
+def _write_int8(
+    graph: DeployableGraph,
+    run: Run,
+    root: Path,
+    formats: Sequence[Format],
+    plan: QuantizationPlan | None,
+    images: CalibrationSet,
+    steps: _Steps,
+) -> list[Artifact]:
+    from export.quantization.layers import find_layers
+    from export.quantization.quantizers import open_quantizer
+    from export.quantization.sensitivity import mean_inputs
+    from export.quantization.sets import network_size
+
+    planned = plan.formats if plan else {}
+    small = network_size(images.images, graph.size)
+    layers, means = find_layers(graph), mean_inputs(graph, small)
+    artifacts = []
+    for format_ in formats:
+        steps.next(f"quantizing {format_}-int8 on {len(small)} radiographs")
+        suffix = WRITERS[format_].suffixes[0]
+        path = root / f"artifacts/{format_}-int8{suffix}"
+        if format_ == "executorch":  # from the graph: a .pte file is not read back
+            from export.formats import executorch
+
+            executorch.quantize(graph, path, images.images)
+        else:
+            settings = _settings(format_, planned)
+            source, fp32 = graph, root / f"artifacts/{format_}-fp32{suffix}"
+            with tempfile.TemporaryDirectory(prefix="quantize-") as folder:
+                if format_ in planned and planned[format_].weights_file:
+                    source, fp32 = _fine_tuned(graph, run, planned[format_]), None  # type: ignore[assignment]
+                quantizer = open_quantizer(format_, source, layers, small, means, fp32, Path(folder))
+                quantizer.write(path, settings)
         artifacts.append(_artifact(root, format_, "int8"))
     return artifacts
+
+
+def _settings(format_: Format, planned: Mapping[Format, FormatPlan]) -> QuantizationSettings:
+    return planned[format_].settings if format_ in planned else PLAIN
+
+
+def _fine_tuned(graph: DeployableGraph, run: Run, plan: FormatPlan) -> DeployableGraph:
+    """The graph with the weights that quantization-aware fine-tuning left in the run folder."""
+    from safetensors.torch import load_file
+
+    path = run.folder / plan.weights_file
+    if not path.is_file() or file_sha256(path) != plan.weights_sha256:
+        raise ExportError(
+            f"{path} is not the file that {PLAN_NAME} names",
+            got="missing" if not path.is_file() else file_sha256(path)[:16],
+            expected=plan.weights_sha256[:16],
+            remedy="run `python -m export quantize` again",
+        )
+    tuned = copy.deepcopy(graph)
+    tuned.load_state_dict(load_file(path), strict=False)  # the gate is not in it
+    return tuned
+
+
+def _drop_others(root: Path, artifacts: Sequence[Artifact], keep: Sequence[str]) -> list[Artifact]:
+    for artifact in artifacts:
+        if artifact.name not in keep:
+            for entry in artifact.files:
+                (root / entry.path).unlink()
+    return [artifact for artifact in artifacts if artifact.name in keep]
 
 
 def _artifact(root: Path, format_: Format, precision: Precision) -> Artifact:
@@ -247,6 +379,7 @@ def _artifact(root: Path, format_: Format, precision: Precision) -> Artifact:
         golden_agreement=starting_agreement(precision),
         parity=None,
         validated_on=description.describe_validation(format_),
+        lite=lite_facts(root / f"artifacts/{name}.ptl") if format_ == "lite" else None,
     )
 
 

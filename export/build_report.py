@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,6 +12,8 @@ from edge_runtime.bundle import file_entry
 from edge_runtime.manifest import FileEntry, Format
 from edge_runtime.selftest import ArtifactTest
 from export.calibration import CalibrationSet
+from export.quantization.plan import QuantizationPlan
+from export.quantization.settings import QuantizationSettings, describe
 
 __all__ = ["write_build_report"]
 
@@ -20,21 +22,25 @@ def write_build_report(
     root: Path,
     tests: Sequence[ArtifactTest],
     images: CalibrationSet | None,
-    quantized: Sequence[Format],
+    settings: Mapping[Format, QuantizationSettings],
+    plan: QuantizationPlan | None,
     notes: Sequence[str],
 ) -> FileEntry:
     """Write the report into a bundle folder that is being built, and return its entry for the manifest."""
-    settings: dict[str, str] = {}
-    if quantized:
-        from export.int8 import ONNX_SETTINGS, OPENVINO_SETTINGS
-
-        settings = {f: {"onnx": ONNX_SETTINGS, "openvino": OPENVINO_SETTINGS}[f] for f in quantized}
     content = {
         "schema_version": 1,
         "golden_vectors": [dataclasses.asdict(test) for test in tests],
-        "recommendation_rule": "fp32 that agrees on the golden vectors; of these what the base install opens; of "
-        "these the lowest p50; int8 at plain settings never",
-        "int8_settings": settings,
+        "recommendation_rule": "cpu: what the base install opens; int8 where the ladder reached its target and it is "
+        "quicker than fp32, else fp32; phone, browser: int8 where the ladder reached its target; plain int8 never",
+        "int8_settings": {name: describe(one) for name, one in settings.items()},
+        "search_set": None
+        if plan is None
+        else {
+            "radiographs": plan.search_radiographs,
+            "patients": plan.search_patients,
+            "split": "valid",
+            "sha256": plan.search_sha256,
+        },
         "calibration_set": None
         if images is None
         else {

@@ -17,7 +17,7 @@ __all__ = ["commands", "main"]
 class _Commands(click.Group):
     """Imports a command when it is asked for: torch takes seconds."""
 
-    names = ("build", "parity")
+    names = ("add", "bench", "build", "explain", "parity", "quantize")
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.names)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -117,9 +118,8 @@ class GradCamHead(nn.Module):
                 gradient = gradient * mask.unsqueeze(2)
             elif isinstance(layer, _Affine):
                 gradient = gradient * layer.scale.unsqueeze(1)
-            else:
-                assert isinstance(layer, nn.Linear)
-                gradient = torch.matmul(layer.weight.t(), gradient)
+            else:  # a linear layer, perhaps with weights stored as int8
+                gradient = torch.matmul(cast("nn.Linear", layer).weight.t(), gradient)
         shares = gradient.chunk(pools, dim=1)
         summed = shares[0] + shares[1] if pools == 2 else shares[0]
         return summed.transpose(1, 2)

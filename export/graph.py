@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from export.errors import ExportError
+from export.gate import Gate, GateParameters
 from export.gradcam import GradCamHead
 from train.preprocessing import Normalization, NormalizationKind, squish
 from train.run import Run
 
 __all__ = [
+    "FLOAT_OUTPUTS",
     "INPUT_NAME",
     "OUTPUT_MEANINGS",
     "OUTPUT_NAMES",
@@ -28,9 +30,12 @@ OUTPUT_MEANINGS = {
     "logits": "the network's last layer, before temperature",
     "heatmap": "Grad-CAM of each class over the whole radiograph, 0..1, maximum 1; zero where nothing speaks for it",
     "embedding": "activations that enter the last linear layer",
-    "gate_score": "distance of the embedding from the training radiographs; constant 0 where the bundle has no gate",
+    "gate_score": "how unlike the training radiographs the picture is: refused from 1 on, the whole part says why (see "
+    "gate.reasons); constant 0 where the bundle has no gate",
 }
 OUTPUT_NAMES = tuple(OUTPUT_MEANINGS)
+FLOAT_OUTPUTS = ("heatmap", "gate_score")
+"""Outputs whose own arithmetic no quantizer may touch: it is cheap, and its limits were set in float."""
 
 
 class GraphOutputs(NamedTuple):
@@ -59,6 +64,11 @@ class DeployableGraph(nn.Module):
     temperature
         T of the softmax, greater than 0; 1 leaves the probabilities uncalibrated.
 
+    Attributes
+    ----------
+    gate
+        Gives ``gate_score``; None until :meth:`set_gate`, and then the score is constant 0.
+
     Raises
     ------
     ExportError
@@ -83,6 +93,7 @@ class DeployableGraph(nn.Module):
         self.normalization = Normalization(normalization)
         self.body = _without_dropout(body)
         self.head = GradCamHead(head)
+        self.gate: Gate | None = None
         self.requires_grad_(False)
         super().train(False)
 
@@ -102,12 +113,21 @@ class DeployableGraph(nn.Module):
         -------
         GraphOutputs
             ``probabilities`` [1, C], ``logits`` [1, C], ``heatmap`` [1, C, h, w] in 0..1, ``embedding`` [1,
-            D], ``gate_score`` [1] (constant 0), all float32.
+            D], ``gate_score`` [1], all float32.
         """
-        x = self.normalization(squish(image, self.size))
-        logits, heatmap, embedding = self.head(self.body(x))
+        return self.answer_grey(squish(image, self.size))
+
+    def answer_grey(self, grey: Tensor) -> GraphOutputs:
+        """Answer for radiographs that are resized already, float [N, 1, S, S] in 0..255; every output is [N, ...]."""
+        logits, heatmap, embedding = self.head(self.body(self.normalization(grey)))
         probabilities = torch.softmax(logits / self.temperature, dim=1)
-        return GraphOutputs(probabilities, logits, heatmap, embedding, torch.zeros(1))
+        gate_score = torch.zeros(1) if self.gate is None else self.gate(grey, embedding)
+        return GraphOutputs(probabilities, logits, heatmap, embedding, gate_score)
+
+    def set_gate(self, parameters: GateParameters) -> None:
+        """Give the graph a gate. Do it before a format is written."""
+        self.gate = Gate(parameters)
+        self.gate.requires_grad_(False).eval()
 
 
 def deployable_graph(run: Run) -> DeployableGraph:

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.manifest import ParityResult
-from export.agreement import CONVERSION_LIMIT
+from export.delong import AurocComparison
+from export.drift import HeatmapAgreement, ProbabilityDrift, ThresholdShift
+from export.parity_limits import Limits
 from export.statistics import NonInferiority
 
 __all__ = [
-    "ACCURACY_MARGIN",
-    "COVID_LABEL",
-    "SENSITIVITY_MARGIN",
     "ArtifactParity",
     "Case",
-    "Gate",
+    "CaseSet",
+    "Criterion",
+    "PairedShare",
     "ParityReport",
+    "Question",
     "Verdict",
 ]
 
-Verdict = Literal["passed", "failed", "not shown", "reported"]
-ACCURACY_MARGIN = 0.01
-"""How much lower a quantized artifact's accuracy may be."""
-SENSITIVITY_MARGIN = 0.02
-"""How much lower its sensitivity for COVID-19 may be."""
-COVID_LABEL = "COVID-19"
+Verdict = Literal["passed", "failed", "not_shown", "reported"]
+Question = Literal["conversion", "quantization"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,18 +38,83 @@ class Case:
     truth: str
     sha256: str
     probabilities: tuple[float, ...]
+    patient: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
-class Gate:
-    """Non-inferiority of a quantized artifact: paired 95 % score intervals of (artifact - full model)."""
+class CaseSet:
+    """A set of radiographs and what identifies it.
 
-    accuracy: tuple[float, float]
-    accuracy_verdict: NonInferiority
-    sensitivity: tuple[float, float] | None
-    """Of COVID-19; None where the classes have none by that name."""
-    sensitivity_verdict: NonInferiority | None
-    sensitivity_cases: int
+    Attributes
+    ----------
+    purpose
+        ``calibration`` (chose the ranges of int8), ``search`` (chose the recipe), ``acceptance`` (judges).
+    sha256
+        Over the sorted SHA-256 of the files, hexadecimal, one a line.
+    """
+
+    purpose: Literal["calibration", "search", "acceptance"]
+    split: str
+    radiographs: int
+    patients: int | None
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class PairedShare:
+    """A share of right answers of both models on the same radiographs.
+
+    Attributes
+    ----------
+    what
+        ``accuracy``, ``sensitivity`` or ``specificity``; of the class ``label``, None for accuracy.
+    full_right, artifact_right, gained, lost
+        Radiographs that each has right, and that only the artifact and only the full model has right.
+    tango, newcombe, bootstrap
+        95 % intervals of (artifact - full). Tango's decides. The bootstrap draws patients; None without cases.
+    mcnemar_p
+        Two-sided, exact.
+    margin, verdict, cases_needed
+        Where a limit applies: the margin, what the interval says of it, and, if it is not shown, the number of
+        cases with which it would be, were the shares as found (None: more of the same would not help).
+    """
+
+    what: Literal["accuracy", "sensitivity", "specificity"]
+    label: str | None
+    cases: int
+    full_right: int
+    artifact_right: int
+    gained: int
+    lost: int
+    tango: tuple[float, float]
+    newcombe: tuple[float, float]
+    bootstrap: tuple[float, float] | None
+    mcnemar_p: float
+    margin: float | None
+    verdict: NonInferiority | None
+    cases_needed: int | None
+
+    @property
+    def difference(self) -> float | None:
+        """Artifact minus full model; None without cases."""
+        return None if self.cases == 0 else (self.artifact_right - self.full_right) / self.cases
+
+    @property
+    def name(self) -> str:
+        """In words, such as ``COVID-19 sensitivity``."""
+        return self.what if self.label is None else f"{self.label} {self.what}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Criterion:
+    """One limit and what became of it, in words that a report can print."""
+
+    name: str
+    verdict: Literal["met", "missed", "not_shown"]
+    found: str
+    limit: str
+    underpowered: str | None = None
+    """Of what is not shown: how many cases it would need."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,27 +123,64 @@ class ArtifactParity:
 
     Attributes
     ----------
-    probabilities
-        float64 [radiographs, classes], in the order of :attr:`ParityReport.cases`.
+    name, backend, versions
+        Which it is and what ran it; ``recorded`` is the backend of answers that a device wrote down.
+    precision, bytes
+        Of the artifact's files; bytes 0 where the bundle does not hold it.
     question
         ``conversion`` (fp32: did the numbers stay?) or ``quantization`` (did the decisions stay?).
     verdict
-        Of conversion ``passed`` or ``failed``. Of quantization ``reported`` where no gate was asked for, else
-        ``passed`` (not inferior), ``failed`` (inferior) or ``not shown`` (too few cases to tell).
+        ``passed``, ``failed``; of quantization also ``not_shown`` (too few cases to tell) and ``reported`` (no gate
+        was asked for).
+    case_numbers
+        Indices into :attr:`ParityReport.cases` of the N radiographs it answered.
+    probabilities
+        float64 [N, C], in their order.
+    differing
+        Indices into :attr:`ParityReport.cases` of the decisions that differ.
+    shares
+        Accuracy, then sensitivity and specificity of each class.
+    auroc
+        By label; None where a class has too few radiographs.
+    heatmaps
+        None where there are none to compare.
+    p50_ms
+        Median time from pixels to outputs in this run, artifacts in turns; None for recorded answers.
+    flipped_heatmaps
+        By case number: (full model's, artifact's) map of the class that each decided, float32 [h, w].
     """
 
     name: str
     backend: str
     versions: dict[str, str]
-    question: Literal["conversion", "quantization"]
+    precision: str
+    bytes: int
+    question: Question
     verdict: Verdict
+    criteria: tuple[Criterion, ...]
     max_abs_probability_difference: float
     mean_abs_probability_difference: float
     differing: tuple[int, ...]
-    """Indices of the cases whose decision differs."""
     accuracy: float
-    gate: Gate | None
+    agreement: float
+    agreement_interval: tuple[float, float]
+    """Wilson, 95 %."""
+    shares: tuple[PairedShare, ...]
+    auroc: Mapping[str, AurocComparison | None]
+    drift: ProbabilityDrift
+    thresholds: tuple[ThresholdShift, ...]
+    heatmaps: HeatmapAgreement | None
+    p50_ms: float | None
+    case_numbers: tuple[int, ...]
     probabilities: NDArray[np.float64]
+    flipped_heatmaps: Mapping[int, tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+    def answer(self, case_number: int) -> NDArray[np.float64] | None:
+        """Return the probabilities of a case, float64 [C]; None where it did not answer it."""
+        try:
+            return np.asarray(self.probabilities[self.case_numbers.index(case_number)])
+        except ValueError:
+            return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,12 +202,20 @@ class ParityReport:
     full_accuracy: float
     artifacts: tuple[ArtifactParity, ...]
     gated: bool
+    limits: Limits
+    accept_not_shown: bool
+    sets: tuple[CaseSet, ...]
+    validated_elsewhere: Mapping[str, str]
+    """Artifact name -> how the CPU it was validated on before differs from this one."""
+    notes: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
-        """0 nothing failed; 10 a conversion failed or a gated artifact is inferior; 11 a gate is not shown."""
+        """0 nothing failed; 10 a conversion failed or an artifact is inferior; 11 not shown, and not accepted."""
         verdicts = {artifact.verdict for artifact in self.artifacts}
-        return 10 if "failed" in verdicts else 11 if "not shown" in verdicts else 0
+        if "failed" in verdicts:
+            return 10
+        return 11 if "not_shown" in verdicts and not self.accept_not_shown else 0
 
     def decision(self, probabilities: Sequence[float] | NDArray[np.float64]) -> str:
         """Return the class of the largest probability."""
@@ -116,17 +224,15 @@ class ParityReport:
     def result(self, artifact: ArtifactParity) -> ParityResult:
         """Return one artifact's result as the manifest records it."""
         conversion = artifact.question == "conversion"
-        recorded: dict[Verdict, Literal["passed", "failed", "reported"]] = {
-            "passed": "passed", "failed": "failed", "not shown": "reported", "reported": "reported",
-        }  # fmt: skip
+        limits = self.limits.conversion
         return ParityResult(
             split=self.split,
-            radiographs=len(self.cases),
+            radiographs=len(artifact.case_numbers),
             data_sha256=self.data_sha256,
             max_abs_probability_difference=artifact.max_abs_probability_difference,
             mean_abs_probability_difference=artifact.mean_abs_probability_difference,
             differing_decisions=len(artifact.differing),
-            limit_abs_probability_difference=CONVERSION_LIMIT if conversion else None,
-            limit_differing_decisions=0 if conversion else None,
-            verdict=recorded[artifact.verdict],
+            limit_abs_probability_difference=limits.max_abs_probability_difference if conversion else None,
+            limit_differing_decisions=limits.differing_decisions if conversion else None,
+            verdict=artifact.verdict,
         )

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from edge_runtime.manifest import FORMATS, Format
 from edge_runtime.terminal import console
+from export.default_formats import DEFAULT_FORMATS
 
 __all__ = ["command"]
 
@@ -37,12 +38,13 @@ def _formats(_context: click.Context, _parameter: click.Parameter, value: str) -
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Dataset folder the run was trained on; not needed with --no-int8 and no --golden-real.",
+    help="Dataset folder the run was trained on: for int8, gate, prediction sets, --golden-real. Without it, none of "
+    "these (give --no-int8).",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Bundle: new, empty, or one to replace.")
 @click.option(
     "--formats",
-    default=",".join(FORMATS),
+    default=",".join(DEFAULT_FORMATS),
     show_default=True,
     callback=_formats,
     help="Formats to write at fp32, with commas.",
@@ -51,7 +53,11 @@ def _formats(_context: click.Context, _parameter: click.Parameter, value: str) -
     "--int8/--no-int8",
     default=True,
     show_default=True,
-    help="Also write a first int8 for ONNX and OpenVINO, at the tools' plain settings; never recommended.",
+    help="Also write int8 as `export quantize` chose; without its plan ONNX, OpenVINO, ExecuTorch at plain settings.",
+)
+@click.option("--fp16", is_flag=True, help="Also write ONNX and OpenVINO with float16 weights, for GPUs.")
+@click.option(
+    "--keep", multiple=True, metavar="NAME", help="Ship only these artifacts (all are built and tested); repeatable."
 )
 @click.option(
     "--calibration",
@@ -67,6 +73,24 @@ def _formats(_context: click.Context, _parameter: click.Parameter, value: str) -
     show_default=True,
     help="Real radiographs to add to the synthetic golden inputs; such a bundle is not to be shipped.",
 )
+@click.option(
+    "--not-frontal",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of pictures for the gate to learn to refuse: DIR/lateral (lateral chest views) and DIR/other (CT, "
+    "photographs, ...), of no validation or test patient.",
+)
+@click.option(
+    "--coverage",
+    type=click.FloatRange(0.5, 0.99),
+    default=0.9,
+    show_default=True,
+    help="Coverage of the prediction sets, for each class.",
+)
+@click.option(
+    "--minimum-age",
+    type=click.FloatRange(0, 120),
+    help="Refuse younger patients, in years, where a DICOM header tells the age.  [default: nobody]",
+)
 @click.option("--name", help="Name of the bundle.  [default: the run folder's]")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
@@ -75,8 +99,13 @@ def command(
     out: Path,
     formats: tuple[Format, ...],
     int8: bool,
+    fp16: bool,
+    keep: tuple[str, ...],
     calibration: int,
     golden_real: int,
+    not_frontal: Path | None,
+    coverage: float,
+    minimum_age: float | None,
     name: str | None,
     as_json: bool,
 ) -> None:
@@ -104,7 +133,8 @@ def command(
         from export.build import build_bundle  # seconds: the bar is up first
 
         result = build_bundle(
-            run, data, out, formats=formats, int8=int8, calibration=calibration, golden_real=golden_real, name=name,
+            run, data, out, formats=formats, int8=int8, fp16=fp16, keep=keep, calibration=calibration,
+            golden_real=golden_real, not_frontal=not_frontal, coverage=coverage, minimum_age=minimum_age, name=name,
             on_step=on_step,
         )  # fmt: skip
     manifest = result.manifest

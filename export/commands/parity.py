@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from edge_runtime.terminal import console
 
 if TYPE_CHECKING:
     from export.parity_result import ParityReport
 
-__all__ = ["command"]
+__all__ = ["command", "judge_and_report"]
 
 _MOST_LINES = 20
 
@@ -28,9 +29,18 @@ _MOST_LINES = 20
 @click.option("--limit", type=click.IntRange(1), help="At most so many radiographs, spread over the split.")
 @click.option("--artifact", "artifacts", multiple=True, metavar="NAME", help="Only this artifact; repeatable.")
 @click.option(
-    "--gate-int8",
+    "--limits", type=click.Path(path_type=Path), help="TOML file of limits.  [default: export/parity_limits.toml]"
+)
+@click.option("--gate/--no-gate", default=True, show_default=True, help="Judge quantized artifacts, or measure only.")
+@click.option(
+    "--accept-not-shown",
     is_flag=True,
-    help="Judge int8 by non-inferiority (accuracy within 1 point, COVID-19 sensitivity within 2) and exit 10 or 11.",
+    help="Exit 0 where nothing failed and there were too few radiographs to show it.",
+)
+@click.option(
+    "--predictions",
+    type=click.Path(path_type=Path),
+    help="Judge answers that a device recorded (`edge-runtime predict --json`) instead of running the artifacts here.",
 )
 @click.option(
     "--json",
@@ -41,7 +51,7 @@ _MOST_LINES = 20
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for parity.html with pictures, parity.json, parity.csv.",
+    help="Folder for parity.html (with pictures and layers), parity.json, .csv, .md and .xml (JUnit).",
 )
 def command(
     bundle: Path,
@@ -50,19 +60,44 @@ def command(
     split: str,
     limit: int | None,
     artifacts: tuple[str, ...],
-    gate_int8: bool,
+    limits: Path | None,
+    gate: bool,
+    accept_not_shown: bool,
+    predictions: Path | None,
     json_file: Path | None,
     out: Path | None,
 ) -> int:
     """Compare every artifact of BUNDLE with the full model, radiograph by radiograph.
 
-    Two questions, kept apart. Conversion, at fp32: no probability may differ by more than 1e-4 and no
-    decision may differ. Quantization: reported as measured, or judged with --gate-int8. The result goes into
-    the bundle's manifest and reports.
+    Two questions, kept apart. Conversion, at fp32: no probability may differ by more than 1e-4 and no decision may
+    differ. Quantization: the decisions must stay (agreement), and accuracy and COVID-19 sensitivity must not be
+    inferior, by Tango's paired intervals. The result goes into the bundle's manifest and reports.
 
-    Exit code: 0 nothing failed, 10 a conversion failed or a gated artifact is inferior, 11 a gate is not
-    shown (too few radiographs), 1 the comparison could not be made, 2 wrong usage.
+    Exit code: 0 passed, 10 failed (a conversion differs, a quantized artifact is inferior or agrees too little),
+    11 not shown (too few radiographs to tell), 1 the comparison could not be made, 2 wrong usage.
     """
+    return judge_and_report(
+        bundle, run, data, split=split, limit=limit, artifacts=artifacts, limits=limits, gate=gate,
+        accept_not_shown=accept_not_shown, predictions=predictions, json_file=json_file, out=out,
+    )  # fmt: skip
+
+
+def judge_and_report(
+    bundle: Path,
+    run: Path,
+    data: Path,
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    artifacts: tuple[str, ...] = (),
+    limits: Path | None = None,
+    gate: bool = True,
+    accept_not_shown: bool = False,
+    predictions: Path | None = None,
+    json_file: Path | None = None,
+    out: Path | None = None,
+) -> int:
+    """Do what the command does, and return its exit code."""
     progress_console = console(sys.stderr)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(
@@ -82,31 +117,40 @@ def command(
 
         with open_bundle(bundle) as opened:
             report = check_parity(
-                opened, run, data, split=split, artifacts=artifacts, limit=limit, gate_int8=gate_int8,
+                opened, run, data, split=split, artifacts=artifacts, limit=limit, gate=gate, limits=limits,
+                accept_not_shown=accept_not_shown, predictions=predictions,
                 on_radiograph=lambda done, total: progress.update(task, completed=done, total=total),
             )  # fmt: skip
-            pictures = read_pictures(report, data)
+            recorded = not opened.is_zip and predictions is None
+            pictures = read_pictures(report, data) if out is not None or (recorded and report.synthetic) else {}
+            layers = None
             if out is not None:
-                write_reports(report, out, pictures)
+                from export.explain_page import layer_charts
+
+                progress.update(task, description="layers")
+                layers = layer_charts(opened, run, data, report) if predictions is None else None
+                write_reports(report, out, pictures, layers)
             if json_file is not None:
                 if str(json_file) == "-":
                     click.echo(encode_json(report).decode(), nl=False)
                 else:
                     write_atomically(json_file, encode_json(report))
-            recorded = not opened.is_zip
             if recorded:
-                record_parity(opened, report, pictures)
+                record_parity(opened, report, pictures, layers)
     if json_file is None or str(json_file) != "-":
         _show(report)
         if recorded:
             click.echo(f"Recorded in {bundle / 'manifest.json'} and {bundle / 'reports' / 'parity.html'}.")
+        if out is not None:
+            click.echo(f"Report: {out / 'parity.html'}")
     if not recorded:
-        click.echo("Note: a zip is not changed in place, so the result is not recorded in the bundle.", err=True)
+        why = "a zip is not changed in place" if predictions is None else "recorded answers are about another device"
+        click.echo(f"Note: {why}, so the result is not recorded in the bundle.", err=True)
     return report.exit_code
 
 
 def _show(report: ParityReport) -> None:
-    from export.parity_page import headline
+    from export.parity_text import headline, verdict_words
 
     what = "synthetic radiographs" if report.synthetic else "radiographs"
     out = console(sys.stdout)
@@ -115,37 +159,54 @@ def _show(report: ParityReport) -> None:
         f"full model right on {report.full_accuracy:.1%}",
         title_justify="left",
     )
-    for column in (
-        "artifact",
-        "question",
-        "verdict",
-        "largest |Δp|",
-        "mean |Δp|",
-        "differ",
-        "agreement",
-        "accuracy",
-    ):
-        table.add_column(column, justify="left" if column in ("artifact", "question", "verdict") else "right")
+    columns = ("artifact", "question", "verdict", "largest |Δp|", "mean |Δp|", "differ", "agreement", "κ", "accuracy")
+    for column in columns:
+        table.add_column(column, justify="left" if column in columns[:3] else "right")
+    styles = {"passed": "green", "failed": "red", "not_shown": "yellow"}
     for artifact in report.artifacts:
+        kappa = artifact.drift.kappa
         table.add_row(
             artifact.name,
             artifact.question,
-            artifact.verdict,
+            Text(verdict_words(artifact.verdict), style=styles.get(artifact.verdict, "")),
             f"{artifact.max_abs_probability_difference:.1e}",
             f"{artifact.mean_abs_probability_difference:.1e}",
             str(len(artifact.differing)),
-            f"{1 - len(artifact.differing) / len(report.cases):.1%}",
+            f"{artifact.agreement:.1%}",
+            "" if kappa is None else f"{kappa:.3f}",
             f"{artifact.accuracy:.1%}",
         )
     out.print(table)
+    for artifact in report.artifacts:
+        for criterion in artifact.criteria:
+            if criterion.verdict != "met" and artifact.verdict != "reported":
+                more = f" ({criterion.underpowered})" if criterion.underpowered else ""
+                out.print(
+                    f"{artifact.name}: {criterion.name}: {verdict_words(criterion.verdict)}: {criterion.found}, "
+                    f"asked {criterion.limit}{more}",
+                    highlight=False,
+                )
+    _show_flips(report)
+    if report.refused:
+        out.print(f"The reader refused {len(report.refused)}: " + ", ".join(f for f, _ in report.refused[:10]))
+    for name, why in report.validated_elsewhere.items():
+        out.print(f"{name} was validated on another kind of CPU before: {why}")
+    for note in report.notes:
+        out.print(f"Note: {note}")
+    accepted = " (accepted)" if report.accept_not_shown and headline(report)[1] == "not_shown" else ""
+    out.print(headline(report)[0] + accepted + ".")
+
+
+def _show_flips(report: ParityReport) -> None:
+    out = console(sys.stdout)
     lines = 0
     for artifact in report.artifacts:
         for number in artifact.differing:
             lines += 1
-            if lines > _MOST_LINES:
+            answer = artifact.answer(number)
+            if lines > _MOST_LINES or answer is None:
                 continue
             case = report.cases[number]
-            answer = artifact.probabilities[number]
             out.print(
                 f"{artifact.name} differs on {case.file} ({case.truth}): "
                 f"{report.decision(case.probabilities)} {max(case.probabilities):.3f} -> "
@@ -153,6 +214,3 @@ def _show(report: ParityReport) -> None:
             )
     if lines > _MOST_LINES:
         out.print(f"... and {lines - _MOST_LINES} more, in the report.")
-    if report.refused:
-        out.print(f"The reader refused {len(report.refused)}: " + ", ".join(f for f, _ in report.refused[:10]))
-    out.print(headline(report)[0] + ".")

@@ -8,11 +8,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
+from edge_runtime.backends.executorch import ExecuTorchBackend
 from edge_runtime.manifest import Format
 from export.errors import ExportError
 from export.graph import DeployableGraph
 
 __all__ = ["WRITERS", "FormatWriter"]
+
+
+_INSTALL_EXPORT = 'pip install "cxr-edge-runtime[export]"'
+_INSTALL: dict[Format, str] = {"executorch": ExecuTorchBackend.install}
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class FormatWriter:
             raise ExportError(
                 f"the format {self.format} needs a package that is not installed",
                 got=str(error),
-                remedy='pip install "cxr-edge-runtime[export]", or leave the format out',
+                remedy=f"{_INSTALL.get(self.format, _INSTALL_EXPORT)}, or leave the format out",
             ) from error
 
 
@@ -56,5 +61,6 @@ WRITERS: dict[Format, FormatWriter] = {
         FormatWriter("openvino", (".xml", ".bin")),
         FormatWriter("torchscript", (".pt",)),
         FormatWriter("lite", (".ptl",)),
+        FormatWriter("executorch", (".pte",)),
     )
 }

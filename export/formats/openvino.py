@@ -57,13 +57,13 @@ def convert(graph: DeployableGraph) -> Any:
     return model
 
 
-def save(model: Any, path: Path) -> None:
-    """Save without compressing the weights to half precision (the tool's default), then check the file."""
+def save(model: Any, path: Path, *, half: bool = False) -> None:
+    """Save, with float16 weights only where ``half`` asks for it (the tool's default), then check the file."""
     decline_telemetry()
     import openvino
 
     _name_in_order(model)
-    openvino.save_model(model, str(path), compress_to_fp16=False)
+    openvino.save_model(model, str(path), compress_to_fp16=half)
     check_file(path)
 
 

@@ -19,19 +19,24 @@ _MANGLED = re.compile(rb"[./]___torch_mangle_\d+")
 _WRITTEN_BY_THE_WRITER = (".data/serialization_id", "byteorder", "version")
 
 
-def write(graph: DeployableGraph, path: Path) -> None:
-    """Write ``graph`` to ``path`` as frozen TorchScript, dynamic in H and W."""
-    trace(graph).save(str(path))
+def write(graph: DeployableGraph, path: Path, *, freeze: bool = True) -> None:
+    """Write ``graph`` to ``path`` as TorchScript, dynamic in H and W, frozen unless its weights are stored as int8."""
+    trace(graph, freeze=freeze).save(str(path))
     canonicalise(path)
 
 
-def trace(graph: DeployableGraph) -> torch.jit.ScriptModule:
-    """Trace and freeze. (Scripting fails on pytorchcv's blocks.)"""
+def trace(graph: DeployableGraph, *, freeze: bool = True) -> torch.jit.ScriptModule:
+    """Trace, and freeze where asked. (Scripting fails on pytorchcv's blocks.)
+
+    Freezing computes what is constant: int8 weights would be expanded to float in the file.
+    """
     image = torch.zeros(1, 1, *_TRACE_SIZE, dtype=torch.uint8)
     with torch.no_grad(), warnings.catch_warnings():
         # torch.jit is deprecated for new designs; it is what libtorch and the lite interpreter read.
         warnings.simplefilter("ignore")
-        traced = torch.jit.trace(graph, image, check_trace=False)  # type: ignore[no-untyped-call]
+        traced: torch.jit.ScriptModule = torch.jit.trace(graph, image, check_trace=False)  # type: ignore[no-untyped-call]
+        if not freeze:
+            return traced
         frozen: torch.jit.ScriptModule = torch.jit.freeze(traced)
     return frozen
 
@@ -45,7 +50,8 @@ def canonicalise(path: Path) -> None:
     reader = torch._C.PyTorchFileReader(str(path))
     names = [str(name) for name in reader.get_all_records()]
     kept = [n for n in names if not n.endswith(".debug_pkl") and n not in _WRITTEN_BY_THE_WRITER]
-    # A frozen trace holds one class. Were there more, their numbers would tell them apart.
+    # A frozen trace holds one class. Of several (int8 weights) the numbers tell them apart and stay: the same command
+    # gives the same bytes, a second build in the same process does not.
     rename = sum(n.startswith("code/") for n in kept) == 1
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         # The archive names the folder inside after its own file: keep the file name.

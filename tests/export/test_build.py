@@ -12,7 +12,7 @@ from edge_runtime.bundle import open_bundle
 from edge_runtime.manifest import Manifest
 from edge_runtime.selftest import ArtifactTest, run_selftest
 from export import ExportError, ParityFailure, build_bundle
-from export.agreement import check_golden, recommend
+from export.agreement import check_golden, recommend_by_device
 from export.calibration import choose_calibration_rows
 from export.cli import main
 from export.cpu import cpu_features, cpu_model
@@ -43,7 +43,7 @@ def test_the_whole_bundle(bundle_folder: Path, run_folder: Path) -> None:
         assert [a.name for a in manifest.artifacts] == [
             "onnx-fp32", "openvino-fp32", "torchscript-fp32", "lite-fp32", "onnx-int8", "openvino-int8",
         ]  # fmt: skip
-        assert manifest.recommended == {"cpu": "onnx-fp32"}
+        assert manifest.recommended == {"cpu": "onnx-fp32", "phone": "lite-fp32", "browser": "onnx-fp32"}
         assert manifest.golden.synthetic and len(manifest.golden.inputs) == len(SHAPES) >= 12
         assert manifest.provenance.trained_on_synthetic_data
         assert any("synthetic" in sentence for sentence in manifest.limitations)
@@ -167,8 +167,10 @@ def test_fp32_that_differs_fails_the_build() -> None:
     slow_onnx = tested(**good, p50_ms=20.0)
     quick = tested(**good, artifact="openvino-fp32", backend="openvino", p50_ms=5.0)
     int8 = tested(**good, artifact="onnx-int8", precision="int8", p50_ms=1.0)
-    assert recommend([quick, int8, slow_onnx]) == "onnx-fp32", "what the base install opens comes first"
-    assert recommend([quick, int8]) == "openvino-fp32", "int8 at plain settings is never recommended"
+    chosen = recommend_by_device([quick, int8, slow_onnx], {})
+    assert chosen == {"cpu": "onnx-fp32", "browser": "onnx-fp32"}, "what the base install opens comes first"
+    plain = recommend_by_device([quick, int8], {})
+    assert plain["cpu"] == "openvino-fp32", "int8 at plain settings is never recommended"
 
 
 def test_calibration_rows_are_training_patients_of_every_class(data_folder: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import msgspec
 import numpy as np
@@ -17,9 +19,12 @@ from edge_runtime.bundle import file_entry, open_bundle, rewrite_manifest
 from edge_runtime.selftest import run_selftest
 from export import DeployableGraph, ExportError, check_parity
 from export.formats import WRITERS
+from export.parity_limits import DEFAULT_LIMITS_FILE, load_limits
 from export.parity_page import render_page
-from export.parity_report import record_parity, report_object, write_reports
+from export.parity_predictions import recorded_answers
+from export.parity_report import REPORT_NAMES, read_pictures, record_parity, report_object, write_reports
 from export.parity_result import ParityReport
+from export.parity_text import report_junit, report_markdown
 from tests.export.making import ARCHITECTURE, SIZE, make_classifier, make_run
 from tests.export.test_build import run_cli
 
@@ -32,7 +37,7 @@ def bundle(bundle_folder: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def report(bundle_folder: Path, run_folder: Path, data_folder: Path) -> ParityReport:
-    return check_parity(bundle_folder, run_folder, data_folder)
+    return check_parity(bundle_folder, run_folder, data_folder, gate=False)
 
 
 def put_wrong_model(bundle: Path, name: str = "torchscript-fp32") -> None:
@@ -58,11 +63,15 @@ def test_a_good_bundle_passes(report: ParityReport) -> None:
     }  # fmt: skip
     assert verdicts["onnx-int8"] == verdicts["openvino-int8"] == "reported"
     for artifact in report.artifacts:
+        assert artifact.p50_ms and artifact.heatmaps is not None
         if artifact.question == "conversion":
             assert artifact.max_abs_probability_difference <= 1e-4 and not artifact.differing
+            assert artifact.heatmaps.mean > 0.99 and artifact.agreement == 1
         else:
             assert artifact.max_abs_probability_difference > 1e-4, "int8 that differs in nothing was not int8"
-            assert artifact.gate is not None and artifact.gate.sensitivity_verdict != "not inferior"
+            limited = {share.name: share.verdict for share in artifact.shares if share.margin is not None}
+            assert set(limited) == {"accuracy", "COVID-19 sensitivity"}
+            assert limited["COVID-19 sensitivity"] != "not inferior", "five cases cannot show two points"
 
 
 def test_a_wrong_artifact_fails_with_exit_10(
@@ -95,7 +104,7 @@ def test_results_are_recorded_in_the_bundle(
         manifest = opened.manifest
         opened.check_files(manifest.all_files())
         paths = [entry.path for entry in manifest.reports]
-        assert paths == ["reports/build.json", "reports/parity.html", "reports/parity.json", "reports/parity.csv"]
+        assert paths == ["reports/build.json", *(f"reports/{name}" for name in REPORT_NAMES)]
         for artifact in manifest.artifacts:
             assert artifact.parity is not None and artifact.parity.radiographs == 15
             limit = artifact.parity.limit_abs_probability_difference
@@ -131,12 +140,118 @@ def test_page_is_self_contained_and_escapes(report: ParityReport) -> None:
     assert "Not a medical device" in page and "synthetic" in page
 
 
-def test_the_gate_says_not_shown_on_few_radiographs(bundle: Path, run_folder: Path, data_folder: Path) -> None:
-    judged = check_parity(bundle, run_folder, data_folder, artifacts=["onnx-int8"], gate_int8=True, limit=6)
+def test_the_gate_is_shut_on_few_radiographs(bundle: Path, run_folder: Path, data_folder: Path) -> None:
+    judged = check_parity(bundle, run_folder, data_folder, artifacts=["onnx-int8"], limit=6)
     assert judged.limited and len(judged.cases) == 6
     assert {case.truth for case in judged.cases} == set(judged.labels), "a limit must not cut off a class"
-    assert judged.artifacts[0].verdict in ("not shown", "failed") and judged.exit_code in (10, 11)
-    assert report_object(judged)["limits"]["quantization_gated"]
+    assert judged.artifacts[0].verdict in ("not_shown", "failed") and judged.exit_code in (10, 11)
+    assert report_object(judged)["gated"]
+    assert [(s.purpose, s.split) for s in judged.sets] == [("calibration", "train"), ("acceptance", "test")]
+
+
+def test_the_set_that_chose_ranges_does_not_judge(bundle: Path, run_folder: Path, data_folder: Path) -> None:
+    with pytest.raises(ExportError, match="cannot judge"):
+        check_parity(bundle, run_folder, data_folder, artifacts=["onnx-int8"], split="train", limit=3)
+    measured = check_parity(
+        bundle, run_folder, data_folder, artifacts=["onnx-int8"], split="train", limit=3, gate=False
+    )
+    assert any("fitted to it" in note for note in measured.notes)
+
+
+def test_a_device_that_answers_as_the_full_model_does_is_not_shown_on_few(
+    bundle: Path, run_folder: Path, data_folder: Path, report: ParityReport, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Recorded answers equal to the full model's: nothing flips, yet 15 radiographs prove no single point."""
+    lines = [
+        {"file": f"/mnt/films/{case.file}", "status": "ok", "artifact": "onnx-int8", "precision": "int8",
+         "probabilities": dict(zip(report.labels, case.probabilities, strict=True))}
+        for case in report.cases
+    ]  # fmt: skip
+    recorded = tmp_path / "answers.jsonl"
+    recorded.write_text("\n".join(json.dumps(line) for line in lines))
+    arguments = [bundle, "--run", run_folder, "--data", data_folder, "--predictions", recorded]
+    before = (bundle / "manifest.json").read_bytes()
+    code = run_cli("parity", *arguments, "--json", "-", "--out", tmp_path / "out", monkeypatch=monkeypatch)
+    said = json.loads(capsys.readouterr().out)
+    assert code == 11
+    (artifact,) = said["artifacts"]
+    assert (artifact["name"], artifact["backend"], artifact["verdict"]) == ("onnx-int8", "recorded", "not_shown")
+    assert artifact["agreement"] == 1 and artifact["heatmap_iou_top_tenth"] is None
+    needed = {share["name"]: share["cases_needed"] for share in artifact["shares"] if share["margin"]}
+    assert needed == {"accuracy": 381, "COVID-19 sensitivity": 189}
+    assert "189" in (tmp_path / "out/parity.html").read_text()
+    assert (bundle / "manifest.json").read_bytes() == before, "another device's answers say nothing of this bundle"
+    assert run_cli("parity", *arguments, "--accept-not-shown", monkeypatch=monkeypatch) == 0
+
+    flipped = [{**line, "probabilities": dict(zip(report.labels, (0.0, 0.0, 1.0), strict=True))} for line in lines]
+    recorded.write_text("\n".join(json.dumps(line) for line in flipped))
+    assert run_cli("parity", *arguments, "--accept-not-shown", monkeypatch=monkeypatch) == 10, "agreement still judges"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is no answer"),
+        ('{"file": "a.png", "status": "ok", "probabilities": {"x": 1.0}}', "answers none"),
+        ('{"file": "%s", "status": "ok", "probabilities": {"x": 1.0}}', "other classes"),
+        ('{"file": "%s", "status": "ok", "probabilities": {"normal": 2, "pneumonia": 0, "COVID-19": 0}}', "no probab"),
+    ],
+)
+def test_recorded_answers_that_are_none(text: str, message: str, report: ParityReport, tmp_path: Path,
+                                        bundle_folder: Path) -> None:  # fmt: skip
+    path = tmp_path / "answers.jsonl"
+    path.write_text(text.replace("%s", report.cases[0].file))
+    with open_bundle(bundle_folder) as opened, pytest.raises(ExportError, match=message):
+        recorded_answers(path, opened.manifest, [case.file for case in report.cases])
+    twice = json.dumps({"file": report.cases[0].file, "status": "ok",
+                        "probabilities": {"normal": 1, "pneumonia": 0, "COVID-19": 0}})  # fmt: skip
+    path.write_text(f"{twice}\n{twice}\n")
+    with open_bundle(bundle_folder) as opened, pytest.raises(ExportError, match="second time"):
+        recorded_answers(path, opened.manifest, [case.file for case in report.cases])
+
+
+def test_limits_are_a_file(tmp_path: Path, bundle: Path, run_folder: Path, data_folder: Path) -> None:
+    text = DEFAULT_LIMITS_FILE.read_text()
+    own = tmp_path / "own.toml"
+    own.write_text(text.replace("differing_decisions = 0", "differing_decisions = 15").replace("1e-4", "1.0")
+                   .replace("agreement = 0.99", "agreement = 0"))  # fmt: skip
+    put_wrong_model(bundle)
+    judged = check_parity(bundle, run_folder, data_folder, artifacts=["torchscript-fp32"], limits=own)
+    assert judged.exit_code == 0 and judged.artifacts[0].differing
+    assert load_limits(own).quantization.agreement == 0
+    for broken in ("", text + "\nmore = 1\n", text.replace("0.02", "2"), text.replace("0.99", '"much"'), "[["):
+        own.write_text(broken)
+        with pytest.raises(ExportError, match="not a file of limits"):
+            load_limits(own)
+    own.write_text(text.replace("COVID-19", "COVID"))
+    with pytest.raises(ExportError, match="does not have"):
+        load_limits(own, ("normal", "COVID-19"))
+    assert load_limits(labels=("cat", "dog")).quantization.sensitivity_margins == {}
+    with pytest.raises(ExportError, match="cannot be read"):
+        load_limits(tmp_path / "absent.toml")
+
+
+def test_report_as_markdown_and_junit(bundle_folder: Path, run_folder: Path, data_folder: Path) -> None:
+    judged = check_parity(bundle_folder, run_folder, data_folder, artifacts=["onnx-fp32", "onnx-int8"])
+    text = report_markdown(judged)
+    assert text.startswith("## ") and "| onnx-fp32 | passed |" in text and "Not a medical device" in text
+    table = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("| ")]
+    assert {line.count("|") for line in table[:3]} == {9}, "every row has the header's cells"
+    suites = ElementTree.fromstring(report_junit(judged))
+    by_name = {suite.get("name"): suite for suite in suites}
+    assert by_name["onnx-fp32"].get("failures") == "0" and int(by_name["onnx-int8"].get("failures", "0")) > 0
+    assert int(suites.get("tests", "0")) == len(suites.findall(".//testcase")) == 5
+    accepted = ElementTree.fromstring(report_junit(dataclasses.replace(judged, accept_not_shown=True)))
+    assert int(accepted.get("skipped", "0")) > 0
+
+
+def test_pictures_of_flips_have_both_heat_maps(report: ParityReport, data_folder: Path) -> None:
+    pictures = read_pictures(report, data_folder)
+    flips = {(a.name, report.cases[n].file) for a in report.artifacts for n in a.differing}
+    assert set(pictures) == flips and flips
+    assert all(len(views) == 3 and all(v.startswith(b"\x89PNG") for v in views) for views in pictures.values())
+    assert "data:image/png" in render_page(report, pictures)
 
 
 def test_clear_errors(
@@ -164,6 +279,20 @@ def test_clear_errors(
         assert message in said and "Traceback" not in said
     assert (bundle / "manifest.json").read_bytes() == before
     assert run_cli("parity", bundle, monkeypatch=monkeypatch) == 2
+
+
+def test_what_cannot_be_opened_here_is_said_and_not_judged(
+    bundle: Path, run_folder: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "export.parity.why_unavailable", lambda kind: None if kind.format == "torchscript" else "it is not installed"
+    )
+    judged = check_parity(bundle, run_folder, data_folder, limit=3)
+    assert [a.name for a in judged.artifacts] == ["torchscript-fp32"]
+    assert sum("was not judged: it is not installed" in note for note in judged.notes) == 5
+    monkeypatch.setattr("export.parity.why_unavailable", lambda kind: "it is not installed")
+    with pytest.raises(ExportError, match="can be opened here"):
+        check_parity(bundle, run_folder, data_folder, limit=3)
 
 
 def test_a_tampered_artifact_is_found(bundle: Path, run_folder: Path, data_folder: Path) -> None:

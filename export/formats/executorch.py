@@ -1,0 +1,104 @@
+"""ExecuTorch ``.pte``, lowered to XNNPACK: what new apps take now that PyTorch Mobile is retired.
+
+ExecuTorch wants an environment of its own (``constraints-executorch.txt``), so the format is written only where
+it is asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edge_runtime.backends.executorch import LARGEST_EDGE
+from export.graph import DeployableGraph
+
+__all__ = ["INT8_SETTINGS", "quantize", "write"]
+
+INT8_SETTINGS = (
+    "torchao PT2E with ExecuTorch's XNNPACKQuantizer: int8 weights per channel, int8 activations per tensor, the body "
+    "alone; preprocessing, head and heat map in float"
+)
+_LEFT_OUT = ("AddmmConfig", "BMMConfig", "LinearConfig", "MMConfig", "PermuteConfig")
+"""Kept from XNNPACK: the head's layers. Each weight is read twice there, forward and for the heat map, and the
+partitioner (ExecuTorch 1.5.1) then makes a cycle of the two. They are a thousandth of the work.
+"""
+_TRACE_SIZE = (250, 190)
+_SMALLEST_EDGE = 2
+
+
+def write(graph: DeployableGraph, path: Path) -> None:
+    """Write ``graph`` to ``path``, dynamic in H and W up to ``LARGEST_EDGE`` pixels each."""
+    with _quiet():
+        path.write_bytes(_lower(_Plain(graph)))
+
+
+def quantize(graph: DeployableGraph, path: Path, images: Sequence[NDArray[np.uint8]]) -> None:
+    """Write ``graph`` to ``path`` with an int8 body, calibrated on radiographs, uint8 [H, W] of any sizes."""
+    with _quiet():
+        from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+            XNNPACKQuantizer,
+            get_symmetric_quantization_config,
+        )
+        from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+        quantizer = XNNPACKQuantizer()
+        quantizer.set_module_name("graph.body", get_symmetric_quantization_config(is_per_channel=True))
+        prepared = prepare_pt2e(_export(_Plain(graph)).module(), quantizer)
+        for image in images:
+            prepared(torch.from_numpy(np.ascontiguousarray(image).copy())[None, None])
+        path.write_bytes(_lower(convert_pt2e(prepared)))
+
+
+class _Plain(nn.Module):
+    """The graph with a plain tuple of outputs: a named one cannot be written into the file."""
+
+    def __init__(self, graph: DeployableGraph) -> None:
+        super().__init__()
+        self.graph = graph
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.graph(image))
+
+
+def _export(module: nn.Module) -> Any:
+    image = torch.zeros(1, 1, *_TRACE_SIZE, dtype=torch.uint8)
+    height, width = (torch.export.Dim(name, min=_SMALLEST_EDGE, max=LARGEST_EDGE) for name in ("H", "W"))
+    with torch.no_grad():
+        return torch.export.export(module, (image,), dynamic_shapes=({2: height, 3: width},), strict=False)
+
+
+def _lower(module: nn.Module) -> bytes:
+    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
+
+    configs = [config for config in ALL_PARTITIONER_CONFIGS if config.__name__ not in _LEFT_OUT]
+    edge = to_edge_transform_and_lower(
+        _export(module),
+        partitioner=[XnnpackPartitioner(configs=configs)],
+        compile_config=EdgeCompileConfig(_check_ir_validity=False),  # the antialiased resize is no core operator
+    )
+    return bytes(edge.to_executorch().buffer)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The tools log and warn about their own progress; what matters comes as an exception."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.setLevel(level)
