@@ -5,12 +5,14 @@ DEMO ?= demo
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test mobile-test lint format wheelhouse clean
 
 help:
 	@echo "make demo   the whole chain on synthetic radiographs, in $(DEMO)/"
 	@echo "make test   all tests (real-data tests where CXR_DATA names the folder)"
+	@echo "make mobile-test  C++, Java and a phone's browser against the full model; skips what lacks its tools, by name"
 	@echo "make lint   style, types, imports between the parts"
+	@echo "make wheelhouse  wheels for devices without a network, x86-64 and aarch64"
 	@echo "make clean  remove $(VENV) and $(DEMO)"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -29,7 +31,7 @@ demo: $(STAMP)
 	@echo "== 3/6 export and quantize"
 	$(BIN)/python -m export build --run $(DEMO)/run --data $(DEMO)/phantoms --out $(DEMO)/bundle
 	@echo "== 4/6 parity with the full model"
-	$(BIN)/python -m export parity $(DEMO)/bundle --run $(DEMO)/run --data $(DEMO)/phantoms --split test
+	$(BIN)/python -m export parity $(DEMO)/bundle --run $(DEMO)/run --data $(DEMO)/phantoms --split test --no-gate
 	@echo "== 5/6 the device tests itself"
 	$(BIN)/edge-runtime selftest $(DEMO)/bundle
 	@echo "== 6/6 answer DICOM files"
@@ -41,6 +43,12 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest
 
+# The browser's packages come by lock file. Debian: apt-get install cmake ninja-build g++ libpng-dev libjpeg-dev
+# openjdk-17-jdk-headless chromium npm
+mobile-test: $(STAMP)
+	@if command -v npm >/dev/null; then npm ci --ignore-scripts --silent --prefix mobile_demo/web; fi
+	$(BIN)/python -m pytest tests/mobile -rs
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,6 +58,9 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+wheelhouse: $(STAMP)
+	$(BIN)/python offline/wheelhouse.py --out wheelhouse
 
 clean:
 	rm -rf $(VENV) $(DEMO)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +12,11 @@ from time import perf_counter
 from typing import Any, Literal
 
 from edge_runtime.errors import BackendError, EdgeRuntimeError, Fault, InputError, Refusal
+from edge_runtime.prediction_set import prediction_set, refers, set_note
 from edge_runtime.predictor import Prediction, Predictor
 from edge_runtime.radiograph import HeaderFacts, Radiograph
 from edge_runtime.reading import read_radiograph
+from edge_runtime.refusing import check_age, check_score
 
 __all__ = ["DISCLAIMER", "Answer", "Outcome", "Status", "answer_file", "error_answer"]
 
@@ -40,6 +43,14 @@ class Answer:
         A plain sentence, and what to do about it; None if ok.
     label, probabilities
         As in :class:`~edge_runtime.predictor.Prediction`; None unless ok.
+    prediction_set
+        The classes that cannot be ruled out (:mod:`edge_runtime.prediction_set`); None unless ok, and where
+        the bundle has no conformal section.
+    refer
+        True where a reader should decide: the set holds not exactly one class. None where there is no set.
+    gate_score
+        How unlike the training radiographs the picture is, 1 the limit; None where the bundle has no gate or
+        the picture did not reach it.
     artifact, backend, precision
         What answers; None where no artifact was opened.
     timings_ms
@@ -59,6 +70,9 @@ class Answer:
     remedy: str | None = None
     label: str | None = None
     probabilities: dict[str, float] | None = None
+    prediction_set: tuple[str, ...] | None = None
+    refer: bool | None = None
+    gate_score: float | None = None
     artifact: str | None = None
     backend: str | None = None
     precision: str | None = None
@@ -75,6 +89,9 @@ class Answer:
             "reason": self.reason,
             "label": self.label,
             "probabilities": self.probabilities,
+            "prediction_set": None if self.prediction_set is None else list(self.prediction_set),
+            "refer": self.refer,
+            "gate_score": self.gate_score,
             "artifact": self.artifact,
             "backend": self.backend,
             "precision": self.precision,
@@ -95,25 +112,41 @@ class Outcome:
     prediction: Prediction | None = None
 
 
-def answer_file(predictor: Predictor, path: str | Path, name: str | None = None) -> Outcome:
-    """Read a file and predict it. A bad file gives an answer, never an exception.
+def answer_file(
+    predictor: Predictor,
+    path: str | Path,
+    name: str | None = None,
+    *,
+    read: Callable[[str | Path], Radiograph] | None = None,
+) -> Outcome:
+    """Read a file, predict it, and refuse what the bundle's gate refuses. A bad file gives an answer, never an
+    exception.
 
     Parameters
     ----------
     name
         What to call the file in the answer; None takes ``path`` as given.
+    read
+        Reads the file: :func:`~edge_runtime.reading.read_radiograph` by default; or in a process of its own
+        (:class:`edge_runtime.decoding.DecodingPool`).
     """
     watch = _Stopwatch()
     radiograph = prediction = None
+    gate_score: float | None = None
+    manifest = predictor.manifest
     status: Status = "error"
     reason: str | None = None
     message: str | None = None
     remedy: str | None = None
     try:
         with watch.time("read"):
-            radiograph = read_radiograph(path)
+            radiograph = (read or read_radiograph)(path)
+        check_age(manifest.gate, radiograph.facts)
         with watch.time("predict"):
-            prediction = predictor.predict(radiograph.pixels)
+            predicted = predictor.predict(radiograph.pixels)
+        gate_score = None if manifest.gate is None else predicted.gate_score
+        check_score(manifest.gate, predicted.gate_score)
+        prediction = predicted  # of what is refused, nothing is told
         status = "ok"
     except Refusal as refusal:
         status, reason = "refused", refusal.reason.value
@@ -130,6 +163,8 @@ def answer_file(predictor: Predictor, path: str | Path, name: str | None = None)
         reason = Fault.INTERNAL_ERROR.value
         message = f"An unexpected error: {type(error).__name__}: {str(error)[:300]}"
         remedy = "please report it, with the file if it may be shared"
+    labels = None if prediction is None else prediction_set(manifest.conformal, prediction.probabilities)
+    note = set_note(manifest.conformal, labels)
     answer = Answer(
         file=str(path) if name is None else name,
         status=status,
@@ -138,11 +173,14 @@ def answer_file(predictor: Predictor, path: str | Path, name: str | None = None)
         remedy=remedy,
         label=None if prediction is None else prediction.label,
         probabilities=None if prediction is None else prediction.probabilities,
+        prediction_set=labels,
+        refer=refers(labels),
+        gate_score=gate_score if gate_score is None or math.isfinite(gate_score) else None,
         artifact=predictor.artifact.name,
         backend=predictor.backend_name,
         precision=predictor.precision,
         timings_ms=watch.finish(),
-        notes=predictor.notes + (() if radiograph is None else radiograph.notes),
+        notes=predictor.notes + (() if radiograph is None else radiograph.notes) + (() if note is None else (note,)),
         facts=None if radiograph is None else radiograph.facts,
     )
     return Outcome(answer, radiograph, prediction)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from edge_runtime.answer import Answer, Outcome
 from edge_runtime.errors import EdgeRuntimeError
 
-__all__ = ["AnswerTable", "HeatmapFolder", "OutputError"]
+__all__ = ["AnswerTable", "HeatmapFolder", "OutputError", "table_columns", "table_row"]
 
 
 class OutputError(EdgeRuntimeError):
@@ -22,7 +22,8 @@ class OutputError(EdgeRuntimeError):
 class AnswerTable:
     """A CSV file of answers, one row a file; in place only after the last row. A context manager.
 
-    Columns: file, status, reason, label, one ``probability_<label>`` a class, artifact, backend, precision,
+    Columns: file, status, reason, label, prediction_set (joined by " | "), refer (true, false), gate_score, one
+    ``probability_<label>`` a class, artifact, backend, precision,
     ``<part>_ms``, message, remedy, notes (joined by " | "), heatmap_file. UTF-8.
 
     Raises
@@ -43,25 +44,11 @@ class AnswerTable:
         self._temporary = Path(temporary)
         self._stream = os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="")
         self._rows = csv.writer(self._stream)
-        self._rows.writerow(
-            [
-                *("file", "status", "reason", "label"),
-                *(f"probability_{label}" for label in labels),
-                *("artifact", "backend", "precision", "read_ms", "predict_ms", "total_ms"),
-                *("message", "remedy", "notes", "heatmap_file"),
-            ]
-        )
+        self._rows.writerow(table_columns(labels))
 
     def add(self, answer: Answer) -> None:
         """Add one row."""
-        probabilities = answer.probabilities or {}
-        times = [answer.timings_ms.get(part) for part in ("read", "predict", "total")]
-        row = [answer.file, answer.status, answer.reason, answer.label]
-        row += [repr(probabilities[name]) if name in probabilities else None for name in self._labels]
-        row += [answer.artifact, answer.backend, answer.precision]
-        row += [None if ms is None else f"{ms:.2f}" for ms in times]
-        row += [answer.message, answer.remedy, " | ".join(answer.notes), answer.heatmap_file]
-        self._rows.writerow(row)
+        self._rows.writerow(table_row(answer, self._labels))
 
     def __enter__(self) -> AnswerTable:
         return self
@@ -80,6 +67,32 @@ class AnswerTable:
             raise _unwritable(self.path, failure) from failure
         finally:
             self._temporary.unlink(missing_ok=True)
+
+
+def table_columns(labels: Sequence[str]) -> list[str]:
+    """Return the table's column names."""
+    return [
+        *("file", "status", "reason", "label", "prediction_set", "refer", "gate_score"),
+        *(f"probability_{label}" for label in labels),
+        *("artifact", "backend", "precision", "read_ms", "predict_ms", "total_ms"),
+        *("message", "remedy", "notes", "heatmap_file"),
+    ]
+
+
+def table_row(answer: Answer, labels: Sequence[str]) -> list[str | None]:
+    """Return an answer's row of the table."""
+    probabilities = answer.probabilities or {}
+    times = [answer.timings_ms.get(part) for part in ("read", "predict", "total")]
+    return [
+        *(answer.file, answer.status, answer.reason, answer.label),
+        None if answer.prediction_set is None else " | ".join(answer.prediction_set),
+        None if answer.refer is None else str(answer.refer).lower(),
+        None if answer.gate_score is None else f"{answer.gate_score:.4f}",
+        *(repr(probabilities[name]) if name in probabilities else None for name in labels),
+        *(answer.artifact, answer.backend, answer.precision),
+        *(None if ms is None else f"{ms:.2f}" for ms in times),
+        *(answer.message, answer.remedy, " | ".join(answer.notes), answer.heatmap_file),
+    ]
 
 
 class HeatmapFolder:
@@ -103,6 +116,10 @@ class HeatmapFolder:
                 pass
         except OSError as error:
             raise _unwritable(folder, error) from error
+
+    def reserve(self, pictures: Iterable[str]) -> None:
+        """Keep names of pictures that an earlier run wrote from being given again."""
+        self._taken.update(Path(name).stem.casefold() for name in pictures)
 
     def add(self, outcome: Outcome) -> Path | None:
         """Draw the predicted class's heat map and return the picture's path; None where there is nothing to

@@ -31,7 +31,7 @@ def show_answers(answers: list[Answer], predictor: Predictor) -> None:
     table.add_column("ms", justify="right")
     for answer in answers:
         probabilities = answer.probabilities or {}
-        word = answer.label or f"{answer.status}: {answer.reason}"
+        word = _word(answer)
         table.add_row(
             printable(answer.file),
             Text(word, style="bold" if answer.label else _STYLES[answer.status]),
@@ -54,6 +54,15 @@ def show_answers(answers: list[Answer], predictor: Predictor) -> None:
     for note in predictor.notes:
         out.print(Text(note, style="yellow"))
     out.print(Text(DISCLAIMER, style="dim"))
+
+
+def _word(answer: Answer) -> str:
+    """The answer in a word or two; where a reader should decide, what cannot be ruled out instead of one label."""
+    if answer.label is None:
+        return f"{answer.status}: {answer.reason}"
+    if not answer.refer:
+        return answer.label
+    return f"refer: {' or '.join(answer.prediction_set or ()) or 'none of the classes'}"
 
 
 def _grouped(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from edge_runtime.backends import BACKENDS, Backend, backend_for_format, why_unavailable
+from edge_runtime.backends import BACKENDS, VARIANTS, Backend, backend_for_format, backend_named, why_unavailable
 from edge_runtime.errors import BackendError, UsageError
 from edge_runtime.manifest import Artifact, Manifest
+from edge_runtime.tuned import find_tuned
 
 __all__ = ["Choice", "choose"]
 
@@ -26,8 +27,9 @@ def choose(manifest: Manifest, artifact: str | None = None, backend: str = "auto
     """Choose an artifact and its backend.
 
     A named artifact is taken. Otherwise a named backend takes its format's artifact: the recommended one,
-    or the first in the manifest. With neither, the manifest's recommendation for the CPU is taken; where
-    its backend is not installed, the first artifact that can be opened here, with a note that says so.
+    or the first in the manifest. With neither, what ``edge-runtime tune`` found quickest on this device is
+    taken, where it was run; else the manifest's recommendation for the CPU; where its backend is not installed,
+    the first artifact that can be opened here, with a note that says so.
 
     Raises
     ------
@@ -45,7 +47,7 @@ def choose(manifest: Manifest, artifact: str | None = None, backend: str = "auto
                 expected=f"{backend_for_format(chosen.format).name}, or an artifact of format {kind.format}",
                 remedy=f"leave --backend out, or choose of: {_names(manifest)}",
             )
-        return _installed(manifest, chosen)
+        return _installed(manifest, chosen, kind)
     recommended = manifest.artifact(manifest.recommended.get(_DEVICE, ""))
     if kind is not None:
         fitting = [a for a in manifest.artifacts if a.format == kind.format]
@@ -55,8 +57,17 @@ def choose(manifest: Manifest, artifact: str | None = None, backend: str = "auto
                 expected=", ".join(sorted({backend_for_format(a.format).name for a in manifest.artifacts})),
                 remedy="leave --backend out, or name one of these",
             )
-        return _installed(manifest, recommended if recommended in fitting and recommended else fitting[0])
-    return _recommended_or_first(manifest, recommended or manifest.artifacts[0])
+        return _installed(manifest, recommended if recommended in fitting and recommended else fitting[0], kind)
+    tuned = find_tuned(manifest)
+    if tuned is not None and tuned.stale is None:
+        named = backend_named(tuned.backend)
+        if named is not None and why_unavailable(named) is None:
+            return Choice(_artifact(manifest, tuned.artifact), named.name, None)
+    choice = _recommended_or_first(manifest, recommended or manifest.artifacts[0])
+    if tuned is not None and tuned.stale is not None:
+        note = f"{tuned.stale} Answered by {choice.artifact.name} until `edge-runtime tune` is run again."
+        choice = replace(choice, note=note if choice.note is None else f"{choice.note} {note}")
+    return choice
 
 
 def _recommended_or_first(manifest: Manifest, wanted: Artifact) -> Choice:
@@ -76,8 +87,8 @@ def _recommended_or_first(manifest: Manifest, wanted: Artifact) -> Choice:
     )
 
 
-def _installed(manifest: Manifest, artifact: Artifact) -> Choice:
-    kind = backend_for_format(artifact.format)
+def _installed(manifest: Manifest, artifact: Artifact, kind: type[Backend] | None) -> Choice:
+    kind = kind or backend_for_format(artifact.format)
     missing = why_unavailable(kind)
     if missing is None:
         return Choice(artifact, kind.name, None)
@@ -93,9 +104,10 @@ def _installed(manifest: Manifest, artifact: Artifact) -> Choice:
 def _backend(name: str) -> type[Backend] | None:
     if name == "auto":
         return None
-    if name not in BACKENDS:
-        raise UsageError(f"there is no backend {name}", expected=f"auto, {', '.join(BACKENDS)}")
-    return BACKENDS[name]
+    kind = backend_named(name)
+    if kind is None:
+        raise UsageError(f"there is no backend {name}", expected=f"auto, {', '.join((*BACKENDS, *VARIANTS))}")
+    return kind
 
 
 def _artifact(manifest: Manifest, name: str) -> Artifact:

@@ -21,7 +21,10 @@ __all__ = ["commands", "main"]
 class _Commands(click.Group):
     """Imports a command when it is asked for, and turns every failure into one message and an exit code."""
 
-    names = ("predict", "info", "selftest", "serve")
+    names = (
+        *("predict", "info", "selftest", "serve", "tls", "bundle"),
+        *("watch", "receive", "records", "audit", "tune", "doctor"),
+    )
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.names)

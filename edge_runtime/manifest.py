@@ -20,15 +20,19 @@ __all__ = [
     "SCHEMA_VERSION",
     "Artifact",
     "Calibration",
+    "Conformal",
     "FileEntry",
+    "Gate",
     "Golden",
     "GoldenAgreement",
     "InputSpec",
+    "LiteFacts",
     "Manifest",
     "OutputSpec",
     "ParityResult",
     "Preprocessing",
     "Provenance",
+    "Signature",
     "Validation",
     "encode_manifest",
     "parse_manifest",
@@ -37,9 +41,9 @@ __all__ = [
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 
-Format = Literal["onnx", "openvino", "torchscript", "lite"]
+Format = Literal["onnx", "openvino", "torchscript", "lite", "executorch"]
 Precision = Literal["fp32", "fp16", "int8"]
-FORMATS: tuple[Format, ...] = ("onnx", "openvino", "torchscript", "lite")
+FORMATS: tuple[Format, ...] = ("onnx", "openvino", "torchscript", "lite", "executorch")
 
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="SHA-256, lower-case hexadecimal")]
 RelativePath = Annotated[
@@ -103,6 +107,47 @@ class Calibration(_Section, frozen=True):
     """Split the temperature was fitted on; null where it was not fitted."""
 
 
+GateReason = Literal["not_a_radiograph", "inverted", "rotated", "lateral_view"]
+"""What a gate can refuse a picture as; values of :class:`edge_runtime.errors.Reason`."""
+
+
+class Gate(_Section, frozen=True):
+    """Which ``gate_score`` is refused, and which patients the model was not made for.
+
+    A score below ``threshold`` is let through. A score s from ``threshold`` on is refused for
+    ``reasons[int(s) - 1]``; its fraction tells how far the limit is exceeded.
+    """
+
+    threshold: Annotated[float, Meta(ge=1, le=1)]
+    reasons: Annotated[tuple[GateReason, ...], Meta(min_length=1)]
+    minimum_age_years: NonNegative | None
+    """Younger patients are refused where the header tells the age; null: none are."""
+    training_radiographs: Count
+    other_pictures: dict[GateReason, Count]
+    """So many pictures of each reason it was fitted on."""
+    validation_radiographs: Count
+    validation_refused: Count
+    """Of the validation radiographs, which set the limits: too good by a little."""
+    data_sha256: Sha256
+    """SHA-256 over the sorted SHA-256 of the training and validation radiographs' files."""
+
+
+class Conformal(_Section, frozen=True):
+    """Split-conformal prediction sets, class by class: the labels whose probability reaches their threshold.
+
+    Of new radiographs of any one class, exchangeable with the calibration ones, at least ``coverage`` get a set
+    that holds it (Vovk, 2012, "Conditional validity of inductive conformal predictors").
+    """
+
+    coverage: Annotated[float, Meta(gt=0, lt=1)]
+    thresholds: dict[str, Annotated[float, Meta(ge=0, le=1)]]
+    """By label: the smallest calibrated probability with which it is in the set."""
+    split: str
+    radiographs: dict[str, Count]
+    """By label: radiographs that set its threshold."""
+    data_sha256: Sha256
+
+
 class ParityResult(_Section, frozen=True):
     """One artifact against the eager model on radiographs, run through ``edge_runtime``."""
 
@@ -115,8 +160,8 @@ class ParityResult(_Section, frozen=True):
     differing_decisions: Count
     limit_abs_probability_difference: NonNegative | None
     limit_differing_decisions: Count | None
-    verdict: Literal["passed", "failed", "reported"]
-    """``reported``: measured, no limit applied."""
+    verdict: Literal["passed", "failed", "not_shown", "reported"]
+    """``not_shown``: too few radiographs to tell; ``reported``: measured, no limit applied."""
 
 
 class GoldenAgreement(_Section, frozen=True):
@@ -135,6 +180,14 @@ class Validation(_Section, frozen=True):
     runtime_versions: dict[str, str]
 
 
+class LiteFacts(_Section, frozen=True):
+    """What a build of PyTorch Mobile needs to run a ``.ptl`` file."""
+
+    bytecode_version: Count
+    operators: tuple[str, ...]
+    """``namespace::name.overload``, sorted: what a selective build must hold."""
+
+
 class Artifact(_Section, frozen=True):
     """One model file (or pair of files) of the bundle. ``name`` is ``<format>-<precision>``."""
 
@@ -146,6 +199,8 @@ class Artifact(_Section, frozen=True):
     golden_agreement: GoldenAgreement
     parity: ParityResult | None
     validated_on: Validation
+    lite: LiteFacts | None
+    """Of the format ``lite``; null for others."""
 
 
 class Golden(_Section, frozen=True):
@@ -171,6 +226,18 @@ class Provenance(_Section, frozen=True):
     git_commit: str | None
 
 
+class Signature(_Section, frozen=True):
+    """Who vouches for the manifest, and through its hashes for every file: see ``bundle/signing.py``."""
+
+    algorithm: Literal["ed25519"]
+    key_id: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+    """The first 16 digits of the SHA-256 of the raw public key."""
+    signed: str
+    """UTC, ISO 8601: what the signer's clock said."""
+    value: Annotated[str, Meta(pattern="^([0-9a-f]{128})?$")]
+    """The signature in hexadecimal."""
+
+
 class Manifest(_Section, frozen=True):
     """The whole manifest."""
 
@@ -183,9 +250,9 @@ class Manifest(_Section, frozen=True):
     calibration: Calibration
     operating_thresholds: dict[str, float] | None
     operating_curve: dict[str, Any] | None
-    gate: dict[str, Any] | None
-    conformal: dict[str, Any] | None
-    signature: dict[str, Any] | None
+    gate: Gate | None
+    conformal: Conformal | None
+    signature: Signature | None
     artifacts: Annotated[tuple[Artifact, ...], Meta(min_length=1)]
     recommended: dict[str, str]
     """Kind of device (``cpu``) -> artifact name."""
@@ -266,6 +333,8 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
     names = [a.name for a in manifest.artifacts]
     if len(set(names)) != len(names):
         fail("two artifacts share a name", str(names), "each name once")
+    if manifest.conformal is not None and set(manifest.conformal.thresholds) != set(manifest.labels):
+        fail("the prediction set's labels are others", str(list(manifest.conformal.thresholds)), str(manifest.labels))
     if len(set(manifest.labels)) != len(manifest.labels):
         fail("two classes share a label", str(manifest.labels), "each label once")
     for a in manifest.artifacts:

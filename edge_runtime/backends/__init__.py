@@ -5,20 +5,43 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
+from edge_runtime.backends.executorch import ExecuTorchBackend
 from edge_runtime.backends.lite import LiteBackend
 from edge_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from edge_runtime.backends.openvino import OpenVinoBackend
 from edge_runtime.backends.protocol import Backend, Outputs
 from edge_runtime.backends.torchscript import TorchScriptBackend
+from edge_runtime.backends.variants import OnnxRuntimeCudaBackend, OnnxRuntimeTensorRtBackend, OpenVinoBf16Backend
 from edge_runtime.bundle import Bundle
 from edge_runtime.errors import BackendError, UsageError
 from edge_runtime.manifest import Artifact, Format
 
-__all__ = ["BACKENDS", "Backend", "Outputs", "backend_for_format", "open_backend", "why_unavailable"]
+__all__ = [
+    "BACKENDS",
+    "VARIANTS",
+    "Backend",
+    "Outputs",
+    "backend_for_format",
+    "backend_named",
+    "open_backend",
+    "why_unavailable",
+]
 
 BACKENDS: dict[str, type[Backend]] = {
-    backend.name: backend for backend in (OnnxRuntimeBackend, OpenVinoBackend, TorchScriptBackend, LiteBackend)
+    backend.name: backend
+    for backend in (OnnxRuntimeBackend, OpenVinoBackend, TorchScriptBackend, LiteBackend, ExecuTorchBackend)
 }
+
+
+VARIANTS: dict[str, type[Backend]] = {
+    backend.name: backend for backend in (OpenVinoBf16Backend, OnnxRuntimeCudaBackend, OnnxRuntimeTensorRtBackend)
+}
+"""Taken only when they are named or were measured here: see :mod:`edge_runtime.backends.variants`."""
+
+
+def backend_named(name: str) -> type[Backend] | None:
+    """Return a backend or a variant by its name, or None."""
+    return BACKENDS.get(name) or VARIANTS.get(name)
 
 
 def backend_for_format(format_: Format) -> type[Backend]:
@@ -57,7 +80,7 @@ def open_backend(bundle: Bundle, artifact: Artifact, backend: str | None = None,
     BackendError
         The backend is not installed, or cannot open the artifact.
     """
-    kind = BACKENDS.get(backend) if backend is not None else backend_for_format(artifact.format)
+    kind = backend_named(backend) if backend is not None else backend_for_format(artifact.format)
     if kind is None or kind.format != artifact.format:
         raise UsageError(
             f"backend {backend} does not run artifact {artifact.name}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from edge_runtime.backends.footprint import low_memory
 from edge_runtime.backends.protocol import Outputs, check_declared, check_returned
 from edge_runtime.manifest import Artifact, Format, Manifest
 
@@ -22,6 +23,7 @@ class OnnxRuntimeBackend:
     format: ClassVar[Format] = "onnx"
     package: ClassVar[str] = "onnxruntime"
     install: ClassVar[str] = "pip install onnxruntime"
+    provider: ClassVar[str] = "CPUExecutionProvider"
 
     def __init__(self, path: Path, artifact: Artifact, manifest: Manifest, threads: int | None) -> None:
         import onnxruntime
@@ -33,7 +35,13 @@ class OnnxRuntimeBackend:
         options.inter_op_num_threads = 1
         if threads is not None:
             options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        if low_memory():
+            # arenas and patterns keep the largest size that they ever saw
+            options.enable_cpu_mem_arena = False
+            options.enable_mem_pattern = False
+        providers = self._providers(path, artifact, manifest)
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        self._check_session(session)
         check_declared(
             artifact,
             manifest,
@@ -45,6 +53,12 @@ class OnnxRuntimeBackend:
         self._names = [spec.name for spec in manifest.outputs]
         self._artifact = artifact
         self._manifest = manifest
+
+    def _providers(self, path: Path, artifact: Artifact, manifest: Manifest) -> list[Any]:  # noqa: ARG002
+        return [self.provider]
+
+    def _check_session(self, session: Any) -> None:
+        """Check that the session runs where it was asked to run."""
 
     def run(self, image: NDArray[np.uint8]) -> Outputs:
         """Run a radiograph, uint8 [1, 1, H, W]."""

@@ -43,6 +43,10 @@ class Archive:
             raise _not_a_bundle(source, f"a zip with {found}")
         self._prefix = manifests[0].removesuffix(MANIFEST_NAME)
 
+    def names(self) -> list[str]:
+        """Return the names of all members that are no folders; those beside the bundle's folder in full."""
+        return [name.removeprefix(self._prefix) for name in self._zip.namelist() if not name.endswith("/")]
+
     def read(self, relative: str, limit: int) -> bytes:
         """Return at most ``limit`` bytes of one member."""
         try:

@@ -10,14 +10,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from edge_runtime.bundle.files import GET_AGAIN, check_file, unreadable
+from edge_runtime.bundle.trust import device_requires_signature
 from edge_runtime.errors import BundleError
 from edge_runtime.manifest import MANIFEST_NAME, Artifact, FileEntry, Manifest, parse_manifest
 
 if TYPE_CHECKING:
     from edge_runtime.bundle.archive import Archive
 
-__all__ = ["Bundle", "open_bundle"]
+__all__ = ["INSTALLED_NAME", "Bundle", "open_bundle"]
 
+INSTALLED_NAME = "installed.json"
+"""Marks a folder that bundles are installed to."""
 _MANIFEST_LIMIT = 4 * 1024 * 1024
 
 
@@ -33,6 +36,8 @@ class Bundle:
         file by file as they are asked for and removed on close: ask for files through :meth:`path`.
     manifest
         The parsed, checked manifest.
+    manifest_text
+        The manifest's bytes as they were read; None where the bundle is being built.
     """
 
     def __init__(
@@ -42,10 +47,12 @@ class Bundle:
         manifest: Manifest,
         archive: Archive | None = None,
         resources: ExitStack | None = None,
+        manifest_text: bytes | None = None,
     ) -> None:
         self.source = source
         self.root = root
         self.manifest = manifest
+        self.manifest_text = manifest_text
         self._archive = archive
         self._resources = resources or ExitStack()
         self._checked: set[FileEntry] = set()
@@ -84,6 +91,13 @@ class Bundle:
         self.check_files(artifact.files)
         return self.root / artifact.files[0].path
 
+    def file_names(self) -> list[str]:
+        """Return the path inside the bundle of every file that it holds, listed in the manifest or not."""
+        if self._archive is not None:
+            return self._archive.names()
+        files = (p for p in self.root.rglob("*") if not p.is_dir() or p.is_symlink())
+        return [p.relative_to(self.root).as_posix() for p in files]
+
     def close(self) -> None:
         """Remove what a zip was unpacked to. A second call does nothing."""
         self._resources.close()
@@ -97,17 +111,41 @@ class Bundle:
         self.close()
 
 
-def open_bundle(path: str | Path) -> Bundle:
-    """Open a bundle folder, or a zip of one, and parse its manifest.
+def open_bundle(path: str | Path, *, require_signature: bool = False) -> Bundle:
+    """Open a bundle folder, or a zip of one, or a place that bundles are installed to, and parse its manifest.
 
     No artifact is read yet: :meth:`Bundle.artifact_path` checks the one that is wanted.
+
+    Parameters
+    ----------
+    require_signature
+        Open only what a trusted key has signed; where the device asks for that (see
+        :mod:`edge_runtime.bundle.trust`), False changes nothing.
 
     Raises
     ------
     BundleError
-        Nothing there, neither a folder nor a zip, no manifest, or a manifest that does not follow the schema.
+        Nothing there, neither a folder nor a zip, no manifest, or a manifest that does not follow the schema;
+        not signed by a trusted key where that is required.
     """
-    source = Path(path)
+    bundle = _open(Path(path))
+    try:
+        if require_signature or device_requires_signature():
+            from edge_runtime.bundle.signing import check_signature
+            from edge_runtime.bundle.trust import trusted_keys
+
+            check_signature(bundle, trusted_keys())
+    except BaseException:
+        bundle.close()
+        raise
+    return bundle
+
+
+def _open(source: Path) -> Bundle:
+    if (source / INSTALLED_NAME).is_file():
+        from edge_runtime.bundle.installing import current_bundle
+
+        return _open_folder(current_bundle(source))
     if source.is_dir():
         return _open_folder(source)
     if source.exists():
@@ -131,7 +169,7 @@ def _open_folder(source: Path) -> Bundle:
         ) from None  # fmt: skip
     except OSError as error:
         raise unreadable(manifest_path, error) from error
-    return Bundle(source, source, _parse(text, str(manifest_path)))
+    return Bundle(source, source, _parse(text, str(manifest_path)), manifest_text=text)
 
 
 def _open_zip(source: Path) -> Bundle:
@@ -142,10 +180,11 @@ def _open_zip(source: Path) -> Bundle:
     with ExitStack() as resources:
         archive = Archive(source)
         resources.callback(archive.close)
-        manifest = _parse(archive.read(MANIFEST_NAME, _MANIFEST_LIMIT + 1), f"{MANIFEST_NAME} of {source}")
+        text = archive.read(MANIFEST_NAME, _MANIFEST_LIMIT + 1)
+        manifest = _parse(text, f"{MANIFEST_NAME} of {source}")
         # mkdtemp makes the folder with mode 0700
         root = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="edge-runtime-")))
-        return Bundle(source, root, manifest, archive, resources.pop_all())
+        return Bundle(source, root, manifest, archive, resources.pop_all(), manifest_text=text)
 
 
 def _parse(text: bytes, where: str) -> Manifest:

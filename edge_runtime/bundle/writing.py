@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from msgspec import structs
+
 from edge_runtime.bundle.files import check_file
 from edge_runtime.bundle.opening import Bundle
 from edge_runtime.errors import BundleError
@@ -141,6 +143,8 @@ class BundleWriter:
 def rewrite_manifest(bundle: Bundle, manifest: Manifest) -> None:
     """Replace a bundle folder's manifest atomically and let ``bundle`` carry the new one.
 
+    A signature that ``bundle`` had does not fit another manifest and is taken off it: sign the bundle anew.
+
     Raises
     ------
     BundleError
@@ -150,6 +154,8 @@ def rewrite_manifest(bundle: Bundle, manifest: Manifest) -> None:
         raise BundleError(
             f"{bundle.source} is a zip and is not changed in place", remedy="unpack it and give the folder"
         )
+    if manifest.signature is not None and manifest.signature == bundle.manifest.signature:
+        manifest = structs.replace(manifest, signature=None)
     text = encode_manifest(manifest)
     parse_manifest(text, MANIFEST_NAME)
     target = bundle.root / MANIFEST_NAME
@@ -167,6 +173,7 @@ def rewrite_manifest(bundle: Bundle, manifest: Manifest) -> None:
         temporary.unlink(missing_ok=True)
     _sync(bundle.root)
     bundle.manifest = manifest
+    bundle.manifest_text = text
 
 
 def _lock(path: Path, out: Path) -> IO[bytes]:

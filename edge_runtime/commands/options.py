@@ -6,9 +6,20 @@ from pathlib import Path
 
 import click
 
-__all__ = ["BACKEND_NAMES", "artifact_option", "backend_option", "bundle_argument", "threads_option"]
+__all__ = [
+    "BACKEND_NAMES",
+    "artifact_option",
+    "backend_option",
+    "bundle_argument",
+    "low_memory_option",
+    "require_signature_option",
+    "threads_option",
+]
 
-BACKEND_NAMES = ("auto", "onnxruntime", "openvino", "torchscript", "lite")
+BACKEND_NAMES = (
+    *("auto", "onnxruntime", "openvino", "torchscript", "lite", "executorch"),
+    *("openvino-bf16", "onnxruntime-cuda", "onnxruntime-tensorrt"),
+)
 
 bundle_argument = click.argument("bundle_path", metavar="BUNDLE", type=click.Path(path_type=Path))
 
@@ -23,7 +34,7 @@ backend_option = click.option(
     type=click.Choice(BACKEND_NAMES),
     default="auto",
     show_default=True,
-    help="Software to run it with. auto: the bundle's recommendation for this kind of machine.",
+    help="Software to run it with. auto: what `tune` found here, else the bundle's recommendation.",
 )
 
 threads_option = click.option(
@@ -31,4 +42,16 @@ threads_option = click.option(
     type=click.IntRange(1, 1024),
     metavar="N",
     help="Threads to compute with; else the backend decides.",
+)
+
+require_signature_option = click.option(
+    "--require-signature",
+    is_flag=True,
+    help="Open the bundle only if a key that this device trusts has signed it.",
+)
+
+low_memory_option = click.option(
+    "--low-memory",
+    is_flag=True,
+    help="For machines with 512 MB: one thread, one file at a time, no arena that keeps memory.",
 )

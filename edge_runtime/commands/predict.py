@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
 
 from edge_runtime.answer import Answer, Outcome, answer_file
-from edge_runtime.bundle import open_bundle
-from edge_runtime.commands.options import artifact_option, backend_option, bundle_argument, threads_option
-from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.backends.footprint import use_low_memory
+from edge_runtime.bundle import Bundle, open_bundle
+from edge_runtime.commands.options import (
+    artifact_option,
+    backend_option,
+    bundle_argument,
+    low_memory_option,
+    require_signature_option,
+    threads_option,
+)
+from edge_runtime.errors import EdgeRuntimeError, UsageError
 from edge_runtime.inputs import InputFile, expand_inputs
 from edge_runtime.predictor import Predictor
+from edge_runtime.radiograph import Radiograph
+from edge_runtime.reading import read_radiograph
 
 __all__ = ["command"]
 
+Read = Callable[[str | Path], Radiograph]
+
 _MANY = 4
 """From so many files on, progress is shown."""
+_BATCH = 16
+"""From so many files on, every core is used: starting processes has to pay."""
 
 
 @click.command("predict", short_help="Answer radiographs: DICOM, PNG, JPEG, TIFF.")
@@ -35,18 +50,48 @@ _MANY = 4
     type=click.Path(path_type=Path),
     help="Also write a PNG for each file: what weighed for the answer, in colour.",
 )
+@click.option("--jsonl", "jsonl_path", metavar="FILE", type=click.Path(path_type=Path), help="Also write JSON lines.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Keep rows of --csv or --jsonl as they come (in FILE.part), and skip files that it already holds.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help=f"Files at once, decoded in processes of their own; else 1, or one a core from {_BATCH} files on.",
+)
+@click.option("--frame", type=click.IntRange(1), metavar="N", help="Frame or page to judge where a file holds several.")
+@click.option(
+    "--window",
+    type=click.IntRange(1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Which of several DICOM windows or VOI LUTs.",
+)
 @artifact_option
 @backend_option
 @threads_option
+@low_memory_option
+@require_signature_option
 def command(
     bundle_path: Path,
     named: tuple[str, ...],
     as_json: bool,
     csv_path: Path | None,
     heatmap_folder: Path | None,
+    jsonl_path: Path | None,
+    resume: bool,
+    jobs: int | None,
+    frame: int | None,
+    window: int,
     artifact: str | None,
     backend: str,
     threads: int | None,
+    low_memory: bool,
+    require_signature: bool,
 ) -> int:
     """Answer radiographs with BUNDLE, in the order given. FILE is a file, a folder, or a pattern.
 
@@ -56,26 +101,59 @@ def command(
     For research and demonstration only. Not a medical device.
     """
     with ExitStack() as stack:
-        bundle = stack.enter_context(open_bundle(bundle_path))
+        bundle = stack.enter_context(open_bundle(bundle_path, require_signature=require_signature))
         sinks: list[Callable[[Answer], None]] = []
-        draw: Callable[[Outcome], Path | None] = _draw_nothing
-        if csv_path is not None or heatmap_folder is not None:
-            from edge_runtime.answer_files import AnswerTable, HeatmapFolder
+        pictures = None
+        if heatmap_folder is not None:
+            from edge_runtime.answer_files import HeatmapFolder
 
-            if heatmap_folder is not None:
-                draw = HeatmapFolder(heatmap_folder).add
-            if csv_path is not None:
-                table = stack.enter_context(AnswerTable(csv_path, bundle.manifest.labels))
-                sinks.append(table.add)
+            pictures = HeatmapFolder(heatmap_folder)
+        if csv_path is not None and not resume:
+            from edge_runtime.answer_files import AnswerTable
+
+            sinks.append(stack.enter_context(AnswerTable(csv_path, bundle.manifest.labels)).add)
+        inputs = list(expand_inputs(named))
+        read: Read = read_radiograph
+        if frame is not None or window != 1:
+            if jobs is not None and jobs > 1:
+                raise UsageError("--frame and --window are for one file at a time", remedy="leave out --jobs")
+            jobs, read = 1, partial(read_radiograph, frame=frame, window=window)
+        if jobs is None:
+            from edge_runtime.batch import usable_cores
+
+            jobs = usable_cores() if len(inputs) >= _BATCH and not low_memory else 1
+        if low_memory:
+            use_low_memory()
+            threads = threads or 1
+        elif jobs > 1:
+            threads = threads or 1  # the jobs share the cores
         predictor = stack.enter_context(Predictor.open(bundle, artifact, backend, threads))
+        held: set[str] = set()
+        outputs = [path for path in (csv_path if resume else None, jsonl_path) if path is not None]
+        if resume and not outputs:
+            raise UsageError("--resume needs an output to go on with", expected="--csv FILE or --jsonl FILE")
+        for number, path in enumerate(outputs):
+            from edge_runtime.resumable import ResumableOutput
+
+            labels, name = bundle.manifest.labels, predictor.artifact.name
+            output = stack.enter_context(ResumableOutput(path, labels, name, resume=resume))
+            sinks.append(output.add)
+            held = output.done if number == 0 else held & output.done
+            if pictures is not None:
+                pictures.reserve(output.pictures)
+        if held:
+            inputs = [item for item in inputs if isinstance(item, Answer) or item.name not in held]
+            click.echo(f"{len(held)} files are in the output already; {len(inputs)} are left.", err=True)
         if as_json:
             from edge_runtime.answer_lines import write_line
 
             sinks.append(write_line)
             for note in predictor.notes:
                 click.echo(note, err=True)
-        inputs = list(expand_inputs(named))
-        answers, drawn = _answer_all(predictor, inputs, draw, sinks, quiet=as_json and sys.stdout.isatty())
+        outcomes = _outcomes(stack, bundle, predictor, inputs, jobs, read)
+        draw = _draw_nothing if pictures is None else pictures.add
+        quiet = as_json and sys.stdout.isatty()
+        answers, drawn = _answer_all(outcomes, len(inputs), draw, sinks, quiet=quiet)
     if not as_json:
         from edge_runtime.answer_view import show_answers
 
@@ -83,28 +161,40 @@ def command(
     return 0 if drawn and all(answer.status != "error" for answer in answers) else 1
 
 
+def _outcomes(
+    stack: ExitStack, bundle: Bundle, predictor: Predictor, inputs: list[InputFile | Answer], jobs: int, read: Read
+) -> Iterator[Outcome]:
+    if jobs > 1:
+        from edge_runtime.batch import answer_in_order
+        from edge_runtime.decoding import DecodingPool
+
+        pool = stack.enter_context(DecodingPool(jobs))
+        return answer_in_order(bundle, predictor, inputs, jobs, pool)
+    return (
+        Outcome(item) if isinstance(item, Answer) else answer_file(predictor, item.path, item.name, read=read)
+        for item in inputs
+    )
+
+
 def _answer_all(
-    predictor: Predictor,
-    inputs: list[InputFile | Answer],
+    outcomes: Iterable[Outcome],
+    total: int,
     draw: Callable[[Outcome], Path | None],
     sinks: list[Callable[[Answer], None]],
     quiet: bool,
 ) -> tuple[list[Answer], bool]:
-    """Answer every input; also tell whether every heat map that was asked for could be drawn."""
+    """Take every outcome; also tell whether every heat map that was asked for could be drawn."""
     answers, drawn = [], True
-    with _progress(len(inputs), quiet) as advance:
-        for item in inputs:
-            if isinstance(item, Answer):
-                answer = item
-            else:
-                outcome = answer_file(predictor, item.path, item.name)
-                answer = outcome.answer
-                try:
-                    picture = draw(outcome)
-                    answer = replace(answer, heatmap_file=None if picture is None else str(picture))
-                except EdgeRuntimeError as error:  # a full disk must not cost the other answers
-                    drawn = False
-                    answer = replace(answer, notes=(*answer.notes, f"The heat map was not written: {error}"))
+    with _progress(total, quiet) as advance:
+        for outcome in outcomes:
+            answer = outcome.answer
+            try:
+                picture = draw(outcome)
+                if picture is not None:
+                    answer = replace(answer, heatmap_file=str(picture))
+            except EdgeRuntimeError as error:  # a full disk must not cost the other answers
+                drawn = False
+                answer = replace(answer, notes=(*answer.notes, f"The heat map was not written: {error}"))
             for sink in sinks:
                 sink(answer)
             answers.append(answer)
@@ -121,11 +211,17 @@ def _progress(total: int, quiet: bool) -> Iterator[Callable[[], None]]:
     if quiet or total < _MANY or not sys.stderr.isatty():
         yield lambda: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+    from rich.text import Text
 
     from edge_runtime.terminal import console
 
-    columns = TextColumn("answering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:.1f}/s")
+
+    columns = (TextColumn("answering"), BarColumn(), MofNCompleteColumn(), Rate(), TimeLeft())
     with Progress(*columns, console=console(sys.stderr), transient=True) as progress:
         task = progress.add_task("", total=total)
         yield lambda: progress.advance(task)

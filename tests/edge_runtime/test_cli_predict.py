@@ -22,7 +22,7 @@ from tests.edge_runtime.tiny_bundle import LABELS, gradient
 Run = Callable[..., Result]
 KEYS = {
     *("file", "status", "reason", "label", "probabilities", "artifact", "backend", "precision", "timings_ms"),
-    *("message", "remedy", "notes", "heatmap_file"),
+    *("message", "remedy", "notes", "heatmap_file", "prediction_set", "refer", "gate_score"),
 }
 
 

@@ -149,6 +149,7 @@ def _artifact(format_: Format, files: tuple[FileEntry, ...]) -> Artifact:
         golden_agreement=GoldenAgreement(max_abs_probability_difference=1e-4, differing_decisions=0),
         parity=None,
         validated_on=Validation(cpu="any", machine="any", cpu_features=(), runtime_versions={"x": "1"}),
+        lite=None,
     )
 
 

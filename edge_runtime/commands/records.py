@@ -1,0 +1,149 @@
+"""``edge-runtime records``: a site's records from the command line."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+_site_option = click.option(
+    "--site", required=True, metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The site's folder.",
+)  # fmt: skip
+_actor_option = click.option("--actor", metavar="NAME", help="Who does it, for the audit log; else the login name.")
+
+
+@click.group("records", short_help="List, export, back up, restore, delete a site's studies.")
+def command() -> None:
+    """Look after a site's records: studies, answers, verdicts, settings."""
+
+
+@command.command("list")
+@_site_option
+@click.option("--search", help="Words that must all occur.")
+@click.option("--status", type=click.Choice(["ok", "refused", "error"]))
+@click.option("--label")
+@click.option("--verdict", type=click.Choice(["agree", "disagree", "other", "none"]))
+@click.option("--sort", default="received", show_default=True)
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option("--names", is_flag=True, help="Show patients' names and identifiers.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a study on stdout.")
+def list_studies(
+    site: Path,
+    search: str | None,
+    status: str | None,
+    label: str | None,
+    verdict: str | None,
+    sort: str,
+    limit: int,
+    names: bool,
+    as_json: bool,
+) -> int:
+    """List studies, newest first."""
+    from edge_runtime.answer_lines import json_line
+    from edge_runtime.records import Records, StudyQuery
+    from edge_runtime.terminal import printable
+
+    query = StudyQuery(search=search, status=status, label=label, verdict=verdict, sort=sort, limit=limit)  # type: ignore[arg-type]
+    with Records(site) as records:
+        page = records.studies(query)
+    for study in page.studies:
+        if as_json:
+            sys.stdout.buffer.write(json_line(study.to_json_object(with_identity=names)))
+            continue
+        word = study.answer["label"] or f"{study.answer['status']}: {study.answer['reason']}"
+        said = study.verdict.verdict if study.verdict else ""
+        shown = f"  {printable(study.patient_name or study.facts.patient_id or study.file_name)}" if names else ""
+        click.echo(f"{study.key}  {study.received[:16]}  {study.source:<8} {word:<24} {said}{shown}")
+    if not as_json:
+        click.echo(f"{len(page.studies)} of {page.total} studies.", err=True)
+    return 0
+
+
+@command.command("export")
+@_site_option
+@click.argument("out", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--no-images", is_flag=True, help="The table alone.")
+@_actor_option
+def export(site: Path, out: Path, no_images: bool, actor: str | None) -> int:
+    """Write a de-identified table and images to DIR (DICOM PS3.15, basic profile)."""
+    from edge_runtime.records import Records
+    from edge_runtime.records.deidentified import export_deidentified
+
+    with Records(site) as records:
+        count = export_deidentified(records, out, actor=actor or _login(), with_images=not no_images)
+    click.echo(f"{count.studies} studies, {count.images} images; {count.burned_in} left out for burned-in text.")
+    click.echo("Nobody has looked for text inside the images: look at each before you pass it on.")
+    return 0
+
+
+@command.command("backup")
+@_site_option
+@click.argument("out", metavar="FILE.tar", type=click.Path(path_type=Path))
+@_actor_option
+def backup(site: Path, out: Path, actor: str | None) -> int:
+    """Write the whole site into one file, while it is in use. It holds patient data."""
+    from edge_runtime.records import Records
+    from edge_runtime.records.backup import back_up
+
+    with Records(site) as records:
+        count = back_up(records, out, actor=actor or _login())
+    click.echo(f"{count.studies} studies to {out}.")
+    return 0
+
+
+@command.command("restore")
+@click.argument("source", metavar="FILE.tar", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--site", required=True, metavar="DIR", type=click.Path(path_type=Path), help="A new or empty folder.")
+@_actor_option
+def restore(source: Path, site: Path, actor: str | None) -> int:
+    """Unpack a backup to a new site, checked before it is put in place."""
+    from edge_runtime.records.backup import restore as unpack
+
+    count = unpack(source, site, actor=actor or _login())
+    click.echo(f"{count.studies} studies in {site}; files of {count.missing} were not in the backup.")
+    return 0
+
+
+@command.command("delete")
+@_site_option
+@click.argument("key", metavar="STUDY", required=False)
+@click.option("--older-than", type=click.IntRange(1), metavar="DAYS", help="Retention: every study of that age.")
+@click.option("--reason", required=True, help="For the audit log; no patient data.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_actor_option
+def delete(site: Path, key: str | None, older_than: int | None, reason: str, yes: bool, actor: str | None) -> int:
+    """Delete a study, or every study older than DAYS, with its files. The audit log keeps that it was, and why."""
+    from edge_runtime.errors import UsageError
+    from edge_runtime.records import Records, StudyQuery
+
+    if (key is None) == (older_than is None):
+        raise UsageError("name one study, or --older-than DAYS")
+    with Records(site) as records:
+        if key is not None:
+            records.study(key)
+            if not yes:
+                click.confirm(f"Delete study {key} for good?", abort=True)
+            records.delete(key, actor=actor or _login(), reason=reason)
+            count = 1
+        else:
+            assert older_than is not None
+            moment = (datetime.now(timezone.utc) - timedelta(days=older_than)).isoformat(timespec="milliseconds")
+            count = records.studies(StudyQuery(received_until=moment, limit=1)).total
+            if not yes:
+                click.confirm(f"Delete {count} studies for good?", abort=True)
+            count = records.delete_received_before(moment, actor=actor or _login(), reason=reason)
+    click.echo(f"{count} deleted.")
+    return 0
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "command line"
