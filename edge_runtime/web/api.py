@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify, request
+import json
+import logging
+from importlib.resources import files
+from ipaddress import ip_address
+from pathlib import Path
 
-from edge_runtime.answer import answer_file
+from flask import Blueprint, Response, jsonify, request
+from flask_login import current_user
+from werkzeug.exceptions import Unauthorized
+
+from edge_runtime.answer import Outcome, answer_file
+from edge_runtime.records import RecordsError
+from edge_runtime.web.access import current_actor, public
 from edge_runtime.web.answer_body import answer_body
-from edge_runtime.web.station import current_station
+from edge_runtime.web.operating import point_in_force
+from edge_runtime.web.station import Station, current_station
 from edge_runtime.web.upload import received_file
 
 __all__ = ["blueprint"]
 
-blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
+blueprint = Blueprint("api", __name__)
+for _name in ("health", "metrics", "openapi"):
+    public(f"api.{_name}")
+
+LOG = logging.getLogger(__name__)
 
 
-@blueprint.post("/predict")
+@blueprint.post("/api/v1/predict")
 def predict() -> Response:
     """Answer one uploaded radiograph (form field ``file``).
 
@@ -27,6 +42,13 @@ def predict() -> Response:
     with station.queue.turn() as waited_ms:
         outcome = answer_file(station.predictor, path, name=name)
     body = answer_body(outcome, station.bundle.manifest.labels, station.config.display_edge, waited_ms)
+    point = point_in_force(station.records, station.bundle.manifest)
+    body["operating_point"] = None if point is None else point.mark(outcome.answer.probabilities)
+    body["study"], unwritten = _write_down(station, outcome, path, name)
+    body["notes"] += unwritten
+    station.metrics.answers.labels(outcome.answer.status, outcome.answer.reason or "").inc()
+    for step, milliseconds in body["timings_ms"].items():
+        station.metrics.step_seconds.labels(step).observe(milliseconds / 1000)
     for key in ("message", "remedy"):
         if body[key] is not None:  # the sender knows the file by its own name, not by ours
             body[key] = body[key].replace(str(path), name).replace(path.name, name)
@@ -35,7 +57,7 @@ def predict() -> Response:
     return response
 
 
-@blueprint.get("/health")
+@blueprint.get("/api/v1/health")
 def health() -> Response:
     """Say that the page answers, with what, and how busy it is."""
     station = current_station()
@@ -50,3 +72,35 @@ def health() -> Response:
             "places": station.queue.places + 1,
         }
     )
+
+
+@blueprint.get("/api/v1/openapi.json")
+def openapi() -> Response:
+    """Describe the API (OpenAPI 3.1)."""
+    return jsonify(json.loads(files("edge_runtime.web").joinpath("openapi.json").read_text("utf-8")))
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Give counters and times to Prometheus: on this machine to everybody, elsewhere for a login or a token."""
+    station = current_station()
+    local = ip_address(request.remote_addr or "0.0.0.0").is_loopback
+    if station.accounts is not None and not local and not current_user.is_authenticated:
+        raise Unauthorized("This needs a login or a token.")
+    station.metrics.present.set(station.queue.present)
+    return Response(station.metrics.text(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _write_down(station: Station, outcome: Outcome, path: Path, name: str) -> tuple[str | None, list[str]]:
+    """Put the answer into the records; an answer that could not be written is given all the same, and says so."""
+    if station.records is None:
+        return None, []
+    try:
+        study = station.records.add(
+            outcome, station.bundle.manifest, source="upload", actor=current_actor(), file=path, file_name=name,
+            keep_original=station.config.keep_originals,
+        )  # fmt: skip
+    except RecordsError:
+        LOG.exception("an answer could not be written down")
+        return None, ["This answer could not be written into the records: it is not in the worklist."]
+    return study.key, []

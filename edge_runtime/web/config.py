@@ -30,6 +30,18 @@ class WebConfig:
     upload_folder
         Where uploads rest while they are read: a private folder is made inside it. None: the system's
         temporary folder.
+    idle_minutes
+        A page without use for so long is locked.
+    session_hours
+        A login ends after this.
+    encrypted
+        The page is served over TLS: cookies are marked Secure, and browsers are told to keep to it.
+    setup_code
+        What the first administrator has to show; it stands on the terminal.
+    keep_originals
+        The records keep the file as it came, beside the pixels that were judged.
+    mobile
+        Folder of the phone's page, served at ``/mobile/``; None: there is none.
     """
 
     max_upload_bytes: int = 64 * 1024 * 1024
@@ -38,3 +50,9 @@ class WebConfig:
     display_edge: int = 1024
     trusted_hosts: tuple[str, ...] | None = LOOPBACK_NAMES
     upload_folder: Path | None = None
+    idle_minutes: float = 15.0
+    session_hours: float = 12.0
+    encrypted: bool = False
+    setup_code: str | None = None
+    keep_originals: bool = True
+    mobile: Path | None = None

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import logging
+
 from flask import Flask, Response, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException, SecurityError
 
+from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.web.model_queue import ModelBusy
+from edge_runtime.web.slow_clients import NO_SLOT
 from edge_runtime.web.station import current_station
 
 __all__ = ["install"]
 
+LOG = logging.getLogger(__name__)
 MIB = 1024 * 1024
 
 
 def install(app: Flask) -> None:
     """Register the handlers for what ``app`` could not serve."""
+
+    @app.before_request
+    def no_slot() -> None:
+        # before anything reads the body: all slots for uploads are taken
+        if request.environ.get(NO_SLOT):
+            raise current_station().queue.busy()
+
+    @app.errorhandler(EdgeRuntimeError)
+    def ours(error: EdgeRuntimeError) -> Response:
+        LOG.error("%s", error)
+        return _failure(500, "records", error.what, error.remedy)
 
     @app.errorhandler(ModelBusy)
     def busy(error: ModelBusy) -> Response:
@@ -25,6 +41,7 @@ def install(app: Flask) -> None:
             f"Send this file again in {error.retry_after} s.",
         )
         response.headers["Retry-After"] = str(error.retry_after)
+        current_station().metrics.busy.inc()
         return response
 
     @app.errorhandler(413)

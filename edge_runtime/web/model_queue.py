@@ -75,6 +75,10 @@ class ModelQueue:
             with self._count:
                 self._present -= 1
 
+    def busy(self) -> ModelBusy:
+        """Return what to raise where a file does not even get a place to wait."""
+        return ModelBusy(self._retry_after())
+
     def _retry_after(self) -> int:
         """Seconds until half of those present are probably through, from 1 to 30."""
         return max(1, min(30, math.ceil(self._present * self._typical_seconds / 2)))

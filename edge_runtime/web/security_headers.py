@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from flask import Flask, Response, request
 
+from edge_runtime.web.station import current_station
+
 __all__ = ["CONTENT_SECURITY_POLICY", "install"]
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -14,11 +16,14 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "img-src 'self' data: blob:",
         "connect-src 'self'",
         "base-uri 'none'",
-        "form-action 'none'",
+        "form-action 'self'",
+        "manifest-src 'self'",
+        "worker-src 'self'",
         "frame-ancestors 'none'",
         # Text from a file can never become markup: the page has no sink for it.
         "require-trusted-types-for 'script'",
-        "trusted-types 'none'",
+        # The one policy there is lets the address of our own service worker through, nothing else.
+        "trusted-types service-worker",
     )
 )
 
@@ -26,7 +31,7 @@ HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
@@ -41,6 +46,13 @@ def install(app: Flask) -> None:
     def add_headers(response: Response) -> Response:
         for name, value in HEADERS.items():
             response.headers[name] = value
-        # Our own files may be kept and asked after (ETag); answers and pages are never stored.
-        response.headers["Cache-Control"] = "no-cache" if request.endpoint == "static" else "no-store"
+        # Our own files bear their content's hash in their address; answers and pages are never stored.
+        kept = request.endpoint == "static" and response.status_code < 400
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if kept else "no-store"
+        station = current_station()
+        if station.config.encrypted:
+            response.headers["Strict-Transport-Security"] = "max-age=31536000"
+        if not kept:
+            response.headers["Vary"] = "Cookie, Accept-Language"
+        station.metrics.responses.labels(f"{response.status_code // 100}xx").inc()
         return response

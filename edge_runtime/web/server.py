@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import secrets
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from cheroot import wsgi
@@ -20,12 +20,16 @@ from flask import Flask
 from edge_runtime.bundle import Bundle
 from edge_runtime.errors import EdgeRuntimeError, UsageError
 from edge_runtime.predictor import Predictor
+from edge_runtime.records import Records
 from edge_runtime.web import FORM_OVERHEAD_BYTES, WebConfig, create_app
+from edge_runtime.web.accounts import Accounts
+from edge_runtime.web.slow_clients import Deadlines, FairWorkers, watched_connection
 from edge_runtime.web.station import Station
+from edge_runtime.web.tls import PatientTlsAdapter, TlsFiles
 
 __all__ = ["is_loopback", "listening", "serve"]
 
-SPARE_THREADS = 4
+SPARE_THREADS = 12
 """Threads beyond the queue's places, so that the page and its health answer while the queue is full."""
 
 CLIENT_TIMEOUT_SECONDS = 15
@@ -40,7 +44,10 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8080,
     *,
-    allow_remote: bool = False,
+    records: Records | None = None,
+    accounts: Accounts | None = None,
+    tls: TlsFiles | None = None,
+    without_tls: bool = False,
     config: WebConfig | None = None,
     say: Callable[[str], None] = lambda line: print(line, flush=True),
 ) -> None:
@@ -52,9 +59,12 @@ def serve(
         What answers.
     host, port
         Where to listen; port 0 takes a free one. The address is told through ``say``.
-    allow_remote
-        The page has no login and no TLS yet, so an address that other machines can reach is refused unless
-        this is set.
+    records, accounts
+        As for :func:`edge_runtime.web.create_app`.
+    tls
+        Certificate and key; None serves plain HTTP.
+    without_tls
+        Plain HTTP on an address that other machines can reach is refused unless this is set.
     config
         Limits of the page.
     say
@@ -63,66 +73,80 @@ def serve(
     Raises
     ------
     UsageError
-        ``host`` is not loopback and ``allow_remote`` is not set.
+        ``host`` is not loopback, and there is no login, or neither TLS nor ``without_tls``.
     EdgeRuntimeError
-        The address cannot be listened on.
+        The address cannot be listened on, or the certificate cannot be used.
     """
-    config = config or WebConfig()
+    config = replace(config or WebConfig(), encrypted=tls is not None)
     if not is_loopback(host):
-        if not allow_remote:
+        if accounts is None:
             raise UsageError(
-                f"{host} can be reached from other machines, and the page has no login and no encryption yet",
-                got=host,
-                expected="127.0.0.1, ::1 or localhost",
-                remedy="leave --host out; or, on a network you trust wholly, allow remote access explicitly",
-            )
-        say("Warning: no login and no encryption. Everybody on this network can use the page and read along.")
+                f"{host} can be reached from other machines, and the page has no login", got=host,
+                expected="127.0.0.1, ::1 or localhost", remedy="serve it with a login, or leave --host out",
+            )  # fmt: skip
+        if tls is None and not without_tls:
+            raise UsageError(
+                f"{host} can be reached from other machines, and the page has no encryption", got=host,
+                expected="a certificate",
+                remedy="make one with `edge-runtime tls init`; or, on a network you trust wholly, --without-tls",
+            )  # fmt: skip
+        if tls is None:
+            say("Warning: no encryption. Everybody on this network can read along, passphrases included.")
         config = replace(config, trusted_hosts=None)
-    app = create_app(bundle, predictor, config)
+    if accounts is not None and not accounts.people:
+        config = replace(config, setup_code=secrets.token_hex(4))
+    app = create_app(bundle, predictor, config, records, accounts)
     stop = threading.Event()
-    with listening(app, host, port) as url, _stopped_by_signals(stop):
+    with listening(app, host, port, tls) as url, _stopped_by_signals(stop):
         threading.Thread(target=_warm_up, args=(predictor,), name="warm-up", daemon=True).start()
         say(f"The page is open at {url}  (Ctrl-C stops it)")
+        if config.setup_code is not None:
+            say(f"First start: make the administrator at {url}setup?code={config.setup_code}")
         while not stop.wait(timeout=1.0):  # a bare wait() cannot be interrupted on Windows
             pass
         say("Stopping: finishing what is running.")
 
 
 @contextmanager
-def listening(app: Flask, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+def listening(app: Flask, host: str = "127.0.0.1", port: int = 0, tls: TlsFiles | None = None) -> Iterator[str]:
     """Answer requests in background threads while the context is open; yields the page's URL.
 
     Raises
     ------
     EdgeRuntimeError
-        The address is in use, not this machine's, or not permitted.
+        The address is in use, not this machine's, or not permitted; the certificate cannot be used.
     """
     station: Station = app.extensions[Station.KEY]
-    server = _Server(
-        (host, port),
-        _DrainedBodies(app),
-        numthreads=station.config.waiting_places + 1 + SPARE_THREADS,
-        timeout=CLIENT_TIMEOUT_SECONDS,
-        request_queue_size=128,
-        shutdown_timeout=30,
-    )
-    # A little above the application's own limit, whose answer says more than the server's.
-    server.max_request_body_size = station.config.max_upload_bytes + 2 * FORM_OVERHEAD_BYTES
-    try:
-        server.prepare()
-    except OSError as error:
-        raise EdgeRuntimeError(
-            f"cannot listen on {host} port {port}",
-            got=str(error),
-            remedy="choose another --port (0 takes a free one), or stop what is using it",
-        ) from error
-    thread = threading.Thread(target=server.serve, name="edge-runtime-page", daemon=True)
-    thread.start()
-    try:
-        yield _url(host, server.bind_addr[1])
-    finally:
-        server.stop()
-        thread.join(timeout=5)
+    slots = station.config.waiting_places + 1
+    with Deadlines() as deadlines:
+        server = _Server(
+            (host, port),
+            FairWorkers(app, deadlines, slots),
+            numthreads=slots + SPARE_THREADS,
+            timeout=CLIENT_TIMEOUT_SECONDS,
+            request_queue_size=128,
+            shutdown_timeout=30,
+        )
+        server.ConnectionClass = watched_connection(deadlines)
+        if tls is not None:
+            server.ssl_adapter = PatientTlsAdapter(tls)
+        # A little above the application's own limit, whose answer says more than the server's.
+        server.max_request_body_size = station.config.max_upload_bytes + 2 * FORM_OVERHEAD_BYTES
+        try:
+            server.prepare()
+        except OSError as error:
+            raise EdgeRuntimeError(
+                f"cannot listen on {host} port {port}",
+                got=str(error),
+                remedy="choose another --port (0 takes a free one), or stop what is using it",
+            ) from error
+        thread = threading.Thread(target=server.serve, name="edge-runtime-page", daemon=True)
+        thread.start()
+        try:
+            yield _url(host, server.bind_addr[1], "http" if tls is None else "https")
+        finally:
+            server.stop()
+            thread.join(timeout=5)
 
 
 def is_loopback(host: str) -> bool:
@@ -156,23 +180,6 @@ class _Server(wsgi.Server):
         LOG.log(level, msg, exc_info=sys.exc_info() if traceback else None)
 
 
-class _DrainedBodies:
-    """Reads what the application left unread of a request body, in small pieces.
-
-    Cheroot would read the rest of it in one piece, into memory, before it sends the response.
-    """
-
-    def __init__(self, app: Flask) -> None:
-        self._app = app
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        response = self._app(environ, start_response)
-        body = environ["wsgi.input"]
-        while getattr(body, "remaining", 0) > 0 and body.read(min(body.remaining, 64 * 1024)):
-            pass
-        return response
-
-
 @contextmanager
 def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
     """Turn SIGINT and SIGTERM into ``stop`` while open; a second one acts as it did before."""
@@ -195,6 +202,6 @@ def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _url(host: str, port: int) -> str:
+def _url(host: str, port: int, scheme: str) -> str:
     name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{name}:{port}/"
+    return f"{scheme}://{name}:{port}/"

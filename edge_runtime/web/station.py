@@ -11,8 +11,12 @@ from flask import current_app
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.predictor import Predictor
+from edge_runtime.records import Records
+from edge_runtime.web.accounts import Accounts
 from edge_runtime.web.config import WebConfig
+from edge_runtime.web.metrics import Metrics
 from edge_runtime.web.model_queue import ModelQueue
+from edge_runtime.web.sessions import LoginLimit, Sessions
 
 __all__ = ["Station", "current_station"]
 
@@ -29,9 +33,23 @@ class Station:
     queue: ModelQueue
     folder: TemporaryDirectory[str]
     """Private (mode 0700); it goes when the station goes, at the latest when Python exits."""
+    records: Records | None
+    """None: the page keeps nothing."""
+    accounts: Accounts | None
+    """None: no login."""
+    sessions: Sessions
+    login_limit: LoginLimit
+    metrics: Metrics
 
     @classmethod
-    def create(cls, bundle: Bundle, predictor: Predictor, config: WebConfig) -> Station:
+    def create(
+        cls,
+        bundle: Bundle,
+        predictor: Predictor,
+        config: WebConfig,
+        records: Records | None = None,
+        accounts: Accounts | None = None,
+    ) -> Station:
         """Make the queue and the private folder."""
         return cls(
             bundle=bundle,
@@ -41,6 +59,11 @@ class Station:
             folder=TemporaryDirectory(
                 prefix="edge-runtime-uploads-", dir=config.upload_folder, ignore_cleanup_errors=True
             ),
+            records=records,
+            accounts=accounts,
+            sessions=Sessions(config.idle_minutes * 60, config.session_hours * 3600),
+            login_limit=LoginLimit(),
+            metrics=Metrics(),
         )
 
     @property

@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from argon2 import PasswordHasher
 from flask import Flask
 
+from edge_runtime.records import Records
 from edge_runtime.web import WebConfig, create_app
+from edge_runtime.web.accounts import Accounts
 from edge_runtime.web.server import listening
 from tests.ui.scripted import ScriptedPredictor, scripted_bundle
+from tests.ui.site import ADMINISTRATOR, PASSPHRASE, READER, SETUP_CODE
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM_OPTIONS = (
@@ -56,6 +62,29 @@ def url(app: Flask) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Records]:
+    with Records(tmp_path / "site") as opened:
+        yield opened
+
+
+@pytest.fixture
+def accounts(tmp_path: Path) -> Iterator[Accounts]:
+    """Nobody yet."""
+    quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # the real cost would be most of the tests' time
+    with closing(Accounts(tmp_path / "site", quick)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def site_app(predictor: ScriptedPredictor, records: Records, accounts: Accounts) -> Flask:
+    """A page with records and login, with an administrator and a reader."""
+    accounts.add(ADMINISTRATOR, "administrator", PASSPHRASE)
+    accounts.add(READER, "reader", PASSPHRASE)
+    config = WebConfig(setup_code=SETUP_CODE, waiting_places=3)
+    return create_app(scripted_bundle(), predictor.as_predictor(), config, records, accounts)
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """Chromium under Playwright; skips, saying so, where either is missing."""
@@ -70,13 +99,22 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture
-def open_page(chromium: Any, url: str) -> Iterator[Callable[..., Any]]:
+def site_url(site_app: Flask) -> Iterator[str]:
+    with listening(site_app) as address:
+        yield address
+
+
+@pytest.fixture
+def open_page(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
     """Open the page in a window of its own; the test fails on any fault the browser saw.
 
     Faults: an error or a warning on the console, an exception, a CSP report, a request to another host.
-    ``tolerate`` names a part of console messages that the test provokes.
+    ``tolerate`` names a part of console messages that the test provokes. A test that takes the fixture ``site_url``
+    gets that page, else the one without records and people.
     """
+    url: str = request.getfixturevalue("site_url" if "site_url" in request.fixturenames else "url")
     opened = []
+    hosts: set[str] = set()
     faults: list[str] = []
 
     def watch(context: Any, page: Any, tolerate: str | None) -> None:
@@ -86,7 +124,7 @@ def open_page(chromium: Any, url: str) -> Iterator[Callable[..., Any]]:
 
         def on_request(request: Any) -> None:
             parts = urlsplit(request.url)
-            if parts.scheme not in ("data", "blob") and parts.netloc != urlsplit(url).netloc:
+            if parts.scheme not in ("data", "blob") and parts.netloc not in hosts:
                 faults.append(f"request to another host: {request.url}")
 
         context.on("request", on_request)
@@ -98,7 +136,9 @@ def open_page(chromium: Any, url: str) -> Iterator[Callable[..., Any]]:
             "reportViolation(`${event.violatedDirective} ${event.blockedURI}`));"
         )
 
-    def open_one(size: dict[str, int] = DESKTOP, scheme: str = "light", tolerate: str | None = None) -> Any:
+    def open_one(
+        size: dict[str, int] = DESKTOP, scheme: str = "light", tolerate: str | None = None, at: str | None = None
+    ) -> Any:
         phone = size["width"] < 500
         context = chromium.new_context(
             viewport=size, color_scheme=scheme, is_mobile=phone, has_touch=phone, reduced_motion="reduce"
@@ -107,7 +147,8 @@ def open_page(chromium: Any, url: str) -> Iterator[Callable[..., Any]]:
         page = context.new_page()
         page.set_default_timeout(15_000)
         watch(context, page, tolerate)
-        page.goto(url)
+        hosts.add(urlsplit(at or url).netloc)
+        page.goto(at or url)
         return page
 
     yield open_one

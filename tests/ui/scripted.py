@@ -42,7 +42,26 @@ ARTIFACT = Artifact(
     golden_agreement=GoldenAgreement(max_abs_probability_difference=1e-4, differing_decisions=0),
     parity=None,
     validated_on=Validation(cpu="test", machine="x86_64", cpu_features=(), runtime_versions={}),
+    lite=None,
 )
+
+
+def operating_curve() -> dict[str, Any]:
+    """A plausible curve of one class: the rarer the call, the fewer the false alarms."""
+    points = []
+    for step in range(41):
+        t = step / 40
+        hits, alarms = round(120 * (1 - t**2.2)), round(300 * (1 - t) ** 3.5)
+        points.append(
+            {
+                "threshold": t,
+                "true_positives": hits,
+                "false_negatives": 120 - hits,
+                "false_positives": alarms,
+                "true_negatives": 300 - alarms,
+            }
+        )
+    return {"split": "valid", "radiographs": 420, "curves": {"COVID-19": points}}
 
 
 def scripted_bundle(*, synthetic: bool = True) -> Bundle:
@@ -62,7 +81,7 @@ def scripted_bundle(*, synthetic: bool = True) -> Bundle:
         outputs=(),
         calibration=Calibration(temperature=1.2, fitted_on="valid"),
         operating_thresholds=None,
-        operating_curve=None,
+        operating_curve=operating_curve(),
         gate=None,
         conformal=None,
         signature=None,
@@ -99,10 +118,12 @@ class ScriptedPredictor:
     notes: tuple[str, ...] = ()
 
     def __init__(self, probabilities: Mapping[str, float] = CLEAR) -> None:
+        self.manifest = scripted_bundle().manifest
         self.probabilities = dict(probabilities)
         self.gate = threading.Event()
         self.gate.set()
         self.fails = False
+        self.embedding = np.ones(4, np.float32)
         self.at_once = 0
         self.most_at_once = 0
         self.answered = 0
@@ -122,7 +143,7 @@ class ScriptedPredictor:
             probabilities=self.probabilities,
             logits=dict.fromkeys(LABELS, 0.0),
             heatmap=warm_spots(),
-            embedding=np.zeros(4, np.float32),
+            embedding=self.embedding,
             gate_score=0.0,
         )
 

@@ -62,7 +62,7 @@ def test_three_files_get_three_answers(open_page: OpenPage, tmp_path: Path, size
     assert "predict" in card.locator("[data-part=timings]").inner_text()
     assert answered(page, "film.png").locator("[data-part=facts-section]").is_hidden()
     refused = answered(page, "letter.dcm")
-    assert refused.locator("[data-part=refusal-title]").inner_text() == "Not judged"
+    assert refused.locator("[data-part=refusal-title]").inner_text() == "Not judged: the file cannot be read"
     assert "letter.dcm" in refused.locator("[data-part=message]").inner_text()
     assert refused.locator("[data-part=remedy]").inner_text()
     assert refused.locator("[data-part=reading]").is_hidden()

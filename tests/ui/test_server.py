@@ -19,6 +19,7 @@ from flask import Flask
 
 from edge_runtime.errors import EdgeRuntimeError, UsageError
 from edge_runtime.web import WebConfig
+from edge_runtime.web.accounts import Accounts
 from edge_runtime.web.server import is_loopback, listening, serve
 from edge_runtime.web.station import Station
 from tests.ui.scripted import ScriptedPredictor, png_bytes, scripted_bundle
@@ -116,9 +117,11 @@ def test_a_file_sent_in_chunks_without_a_length_is_bounded_too(url: str, app: Fl
     assert list(station.uploads.iterdir()) == []
 
 
-def test_another_address_needs_the_flag(predictor: ScriptedPredictor) -> None:
-    with pytest.raises(UsageError, match="no login and no encryption"):
-        serve(scripted_bundle(), predictor.as_predictor(), host="0.0.0.0", port=0)
+def test_another_address_needs_a_login_and_encryption(predictor: ScriptedPredictor, accounts: Accounts) -> None:
+    with pytest.raises(UsageError, match="the page has no login"):
+        serve(scripted_bundle(), predictor.as_predictor(), host="0.0.0.0", port=0, without_tls=True)
+    with pytest.raises(UsageError, match="the page has no encryption"):
+        serve(scripted_bundle(), predictor.as_predictor(), host="0.0.0.0", port=0, accounts=accounts)
 
 
 @pytest.mark.parametrize(

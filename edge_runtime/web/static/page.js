@@ -4,6 +4,7 @@ import { Card } from "./card.js";
 import { Palette } from "./heat_map.js";
 import { sendRadiograph } from "./send.js";
 import { spokenAnswer } from "./wording.js";
+import { t } from "./words.js";
 
 const AT_ONCE = 2; // one is with the model while the next one uploads
 
@@ -16,6 +17,7 @@ const settings = {
   address: intake.dataset.predict,
   maxBytes: Number(intake.dataset.maxBytes),
   labels: JSON.parse(cards.dataset.labels),
+  study: cards.dataset.study,
   palette: new Palette(JSON.parse(cards.dataset.palette)),
 };
 
@@ -29,7 +31,17 @@ function announce(text) {
 function showOrHideResults() {
   const some = cards.childElementCount > 0;
   results.hidden = !some;
+  summarise();
   document.body.classList.toggle("has-results", some);
+}
+
+/** With many files: how many are through. */
+function summarise() {
+  const all = Array.from(cards.children, (element) => Card.of(element));
+  const done = all.filter((card) => card.answer);
+  const refused = done.filter((card) => card.answer.status !== "ok").length;
+  document.getElementById("summary").textContent = all.length < 2 ? ""
+    : t("{done} of {all} read, {refused} without an answer", { done: done.length, all: all.length, refused });
 }
 
 function take(files) {
@@ -43,12 +55,13 @@ function take(files) {
   if (added.length === 0) return;
   cards.prepend(...added.map((card) => card.element));
   showOrHideResults();
-  announce(added.length === 1 ? `Reading ${added[0].file.name}` : `Reading ${added.length} files`);
+  announce(added.length === 1 ? t("Reading {name}", { name: added[0].file.name })
+    : t("Reading {n} files", { n: added.length }));
   added.forEach(queue);
 }
 
 function queue(card) {
-  card.showStage("Waiting");
+  card.showStage(t("Waiting"));
   waiting.push(card);
   sendNext();
 }
@@ -59,7 +72,7 @@ function remove(card) {
   const next = card.element.nextElementSibling ?? card.element.previousElementSibling;
   card.discard();
   showOrHideResults();
-  announce(`${card.file.name} removed`);
+  announce(t("{name} removed", { name: card.file.name }));
   // The focus stays near what was removed, never lost.
   (next?.querySelector("[data-part=remove]") ?? document.getElementById("files")).focus();
 }
@@ -72,6 +85,7 @@ async function sendNext() {
     const answer = await sendRadiograph(card.file, settings, card);
     if (answer && !card.discarded) {
       card.showAnswer(answer);
+      summarise();
       announce(spokenAnswer(card.file.name, answer));
     }
   } finally {
@@ -82,10 +96,38 @@ async function sendNext() {
 
 // Choose
 const chooser = document.getElementById("files");
-chooser.addEventListener("change", () => {
-  take(chooser.files);
-  chooser.value = ""; // the same file may be chosen again
-});
+for (const input of [chooser, document.getElementById("folder")]) {
+  input.addEventListener("change", () => {
+    take(Array.from(input.files).filter(isNoHiddenFile));
+    input.value = ""; // the same file may be chosen again
+  });
+}
+
+function isNoHiddenFile(file) {
+  return !file.name.startsWith(".");
+}
+
+/** The files of what was dropped, folders opened, in the order of their names. */
+async function filesOf(transfer) {
+  // The entries are gone after the first await: taken all at once.
+  const entries = Array.from(transfer.items ?? [], (item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.some((entry) => entry.isDirectory)) return Array.from(transfer.files);
+  const found = await Promise.all(entries.map(filesOfEntry));
+  return found.flat().filter(isNoHiddenFile);
+}
+
+async function filesOfEntry(entry) {
+  if (entry.isFile) return [await new Promise((resolve, reject) => { entry.file(resolve, reject); })];
+  const reader = entry.createReader();
+  const inside = [];
+  for (;;) { // a folder is handed out in parts
+    const part = await new Promise((resolve, reject) => { reader.readEntries(resolve, reject); });
+    if (part.length === 0) break;
+    inside.push(...part);
+  }
+  inside.sort((a, b) => a.name.localeCompare(b.name));
+  return (await Promise.all(inside.map(filesOfEntry))).flat();
+}
 
 // Drop, anywhere on the page
 const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
@@ -98,11 +140,11 @@ document.addEventListener("dragover", (event) => {
 document.addEventListener("dragleave", (event) => {
   if (event.relatedTarget === null) document.body.classList.remove("dragging");
 });
-document.addEventListener("drop", (event) => {
+document.addEventListener("drop", async (event) => {
   if (!carriesFiles(event)) return;
   event.preventDefault();
   document.body.classList.remove("dragging");
-  take(event.dataTransfer.files);
+  take(await filesOf(event.dataTransfer));
 });
 
 // Paste
@@ -114,7 +156,7 @@ document.getElementById("clear").addEventListener("click", () => {
   waiting.length = 0;
   Array.from(cards.children).forEach((element) => Card.of(element).discard());
   showOrHideResults();
-  announce("All results removed");
+  announce(t("All results removed"));
   chooser.focus();
 });
 

@@ -1,4 +1,6 @@
-// How numbers and header facts read.
+// How numbers, answers and header facts read.
+
+import { language, t } from "./words.js";
 
 const CLOSE = 0.15; // two classes nearer than this are not told apart
 
@@ -12,19 +14,65 @@ export function percent(fraction) {
 
 /** A sentence where the first two classes are close, or "". */
 export function caution(answer) {
+  if (answer.prediction_set) return ""; // the set says it, and better
   const [first, second] = Object.entries(answer.probabilities).sort((a, b) => b[1] - a[1]);
   if (!second || first[1] - second[1] >= CLOSE) return "";
-  return `Unsure: ${first[0]} and ${second[0]} are close. Ask a reader.`;
+  return t("Unsure: {first} and {second} are close. Ask a reader.", {
+    first: labelName(first[0]), second: labelName(second[0]),
+  });
+}
+
+// The classes of the models that are known; another model's are shown as they are.
+const NAMES = { normal: t("normal"), pneumonia: t("pneumonia"), "COVID-19": t("COVID-19") };
+
+export function labelName(label) {
+  return NAMES[label] ?? label;
+}
+
+/** What cannot be ruled out at the bundle's coverage, and whether a reader should decide; "" where it cannot say. */
+export function setLine({ prediction_set: set, refer }) {
+  if (!set) return "";
+  if (set.length === 0) return t("No class is likely enough. Refer to a reader.");
+  const labels = set.map(labelName).join(", ");
+  return refer ? t("Cannot be ruled out: {labels}. Refer to a reader.", { labels })
+    : t("Cannot be ruled out: {labels}.", { labels });
+}
+
+/** What the site's operating point makes of it, or "". */
+export function markLine({ operating_point: point }) {
+  if (!point) return "";
+  const values = { label: labelName(point.label), threshold: percent(point.threshold) };
+  return point.reached ? t("Marked: {label} reaches this site's operating point of {threshold}.", values)
+    : t("{label} is below this site's operating point of {threshold}.", values);
+}
+
+const REASONS = {
+  unreadable: t("Not judged: the file cannot be read"),
+  not_a_radiograph: t("Not judged: this is no frontal chest radiograph"),
+  lateral_view: t("Not judged: a lateral view"),
+  colour_photo: t("Not judged: a colour photograph"),
+  too_small: t("Not judged: the image is too small"),
+  too_large: t("Not judged: the file is too large"),
+  multi_frame: t("Not judged: several images in one file"),
+  no_contrast: t("Not judged: the image shows nothing"),
+  inverted: t("Not judged: black and white are swapped"),
+  rotated: t("Not judged: the image is turned"),
+  child_under_limit: t("Not judged: the patient is too young for this model"),
+};
+
+export function reasonTitle(reason) {
+  return REASONS[reason] ?? t("Not judged");
 }
 
 /** What is said aloud when an answer arrives. */
 export function spokenAnswer(name, answer) {
-  if (answer.status === "ok") return `${name}: ${answer.label}, ${percent(answer.probabilities[answer.label])}`;
-  return `${name}: ${answer.status === "refused" ? "not judged" : "no answer"}. ${sentence(answer.message, answer.file)}`;
+  if (answer.status === "ok") return `${name}: ${labelName(answer.label)}, ${percent(answer.probabilities[answer.label])}`;
+  const title = answer.status === "refused" ? reasonTitle(answer.reason) : t("No answer");
+  return `${name}: ${title}. ${sentence(answer.message, answer.file)}`;
 }
 
 export function sourceLine({ image }) {
-  return image ? `${image.source_format}, ${image.source_width} × ${image.source_height} px` : "";
+  return image?.source_format ? `${image.source_format}, ${image.source_width} × ${image.source_height} px` : "";
 }
 
 export function modelLine(answer) {
@@ -34,7 +82,7 @@ export function modelLine(answer) {
 export function timingsLine(timings) {
   return Object.entries(timings)
     .filter(([step, value]) => step !== "wait" || value >= 1)
-    .map(([step, value]) => `${step} ${value < 10 ? value.toFixed(1) : Math.round(value)} ms`)
+    .map(([step, value]) => `${STEPS[step] ?? step} ${value < 10 ? value.toFixed(1) : Math.round(value)} ms`)
     .join(" · ");
 }
 
@@ -49,27 +97,28 @@ export function sentence(text, fileName) {
   return /[.!?]$/.test(whole) ? whole : `${whole}.`;
 }
 
-const SEXES = { F: "Female", M: "Male", O: "Other" };
+const SEXES = { F: t("Female"), M: t("Male"), O: t("Other") };
 const UNITS = { D: "day", W: "week", M: "month", Y: "year" };
+const STEPS = { read: t("read"), predict: t("predict"), total: t("total"), wait: t("wait") };
 
 /** [term, value] of the facts that identify nobody, in reading order. */
 export function factRows(facts) {
   return [
-    ["View", facts.view],
-    ["Age", facts.age && age(facts.age)],
-    ["Sex", SEXES[facts.sex] ?? facts.sex],
-    ["Study date", facts.study_date && date(facts.study_date)],
-    ["Modality", facts.modality],
-    ["Body part", facts.body_part],
+    [t("View"), facts.view],
+    [t("Age"), facts.age && age(facts.age)],
+    [t("Sex"), SEXES[facts.sex] ?? facts.sex],
+    [t("Study date"), facts.study_date && date(facts.study_date)],
+    [t("Modality"), facts.modality],
+    [t("Body part"), facts.body_part],
   ].filter(([, value]) => value);
 }
 
 /** DICOM age string "058Y" -> "58 years". */
-function age(text) {
+export function age(text) {
   const found = /^(\d{3})([DWMY])$/.exec(text);
   if (!found) return text;
   const count = Number(found[1]);
-  return `${count} ${UNITS[found[2]]}${count === 1 ? "" : "s"}`;
+  return new Intl.NumberFormat(language, { style: "unit", unit: UNITS[found[2]], unitDisplay: "long" }).format(count);
 }
 
 /** DICOM date "20200317" -> "17 March 2020". */
@@ -77,5 +126,18 @@ function date(text) {
   const found = /^(\d{4})(\d{2})(\d{2})$/.exec(text);
   if (!found) return text;
   const day = new Date(Date.UTC(Number(found[1]), Number(found[2]) - 1, Number(found[3])));
-  return day.toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric", timeZone: "UTC" });
+  return day.toLocaleDateString(language === "en" ? "en-GB" : language, { day: "numeric", month: "long", year: "numeric", timeZone: "UTC" });
+}
+
+/** ISO 8601 in UTC -> local date and time. */
+export function moment(text) {
+  return new Date(text).toLocaleString(language === "en" ? "en-GB" : language, { dateStyle: "medium", timeStyle: "short" });
+}
+
+export const SOURCES = { upload: t("Upload"), watch: t("Hot folder"), receive: t("DICOM node"), batch: t("Batch") };
+export const VERDICTS = { agree: t("Agrees"), disagree: t("Disagrees"), other: t("Other"), withdrawn: t("Taken back") };
+
+/** A verdict in words, with the reader's own class where there is one. */
+export function verdictLine({ verdict, label }) {
+  return verdict === "disagree" && label ? `${VERDICTS[verdict]}: ${labelName(label)}` : VERDICTS[verdict];
 }

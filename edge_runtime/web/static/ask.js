@@ -1,0 +1,27 @@
+// Requests to the API: the session's token goes along; who is logged out is sent to the login.
+
+export const csrfToken = document.querySelector('meta[name="csrf-token"]')?.content ?? "";
+
+export function loggedOut() {
+  location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+}
+
+/**
+ * @param {string} address
+ * @param {{method?: string, body?: object, background?: boolean, signal?: AbortSignal}} [options] `background`: the
+ *   page asks by itself; nobody need be there
+ * @returns {Promise<any>} the JSON body; null of 204
+ * @throws {Error} with the API's own message
+ */
+export async function ask(address, { method = "GET", body, background = false, signal } = {}) {
+  const headers = { Accept: "application/json" };
+  if (csrfToken) headers["X-CSRFToken"] = csrfToken;
+  if (body) headers["Content-Type"] = "application/json";
+  if (background) headers["X-Background"] = "1";
+  const response = await fetch(address, { method, headers, signal, body: body && JSON.stringify(body) });
+  if (response.status === 401) loggedOut();
+  if (response.status === 204) return null;
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.message ?? String(response.status));
+  return answer;
+}

@@ -1,0 +1,8 @@
+// Shown while the server is away: asks for it every few seconds, and goes on where it was.
+
+const place = document.getElementById("away");
+const wanted = location.pathname === "/away" ? "/" : location.href;
+
+setInterval(() => {
+  fetch(place.dataset.health, { cache: "no-store" }).then((answer) => { if (answer.ok) location.replace(wanted); }, () => {});
+}, 3000);
