@@ -38,7 +38,7 @@ demo: $(STAMP)
 	$(BIN)/edge-runtime predict $(DEMO)/bundle $(DEMO)/phantoms/dicom --csv $(DEMO)/answers.csv --heatmaps $(DEMO)/heatmaps
 	@echo
 	@echo "Answers: $(DEMO)/answers.csv   heat maps: $(DEMO)/heatmaps   parity: $(DEMO)/bundle/reports"
-	@echo "The page:  $(BIN)/edge-runtime serve $(DEMO)/bundle --port 8080   then open http://127.0.0.1:8080"
+	@echo "The page:  $(BIN)/edge-runtime serve $(DEMO)/bundle --port 8080 --no-login   then open http://127.0.0.1:8080"
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
