@@ -1,1 +1,1 @@
-"""The same bundle in an app and in a phone's browser; nothing is here yet but the README."""
+"""The same bundle in an app and in a phone's browser; see its README."""

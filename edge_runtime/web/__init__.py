@@ -7,11 +7,15 @@ Nothing here opens an outbound connection.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from pathlib import Path
 
 from flask import Flask
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.predictor import Predictor
+from edge_runtime.radiograph import Radiograph
+from edge_runtime.reading import read_radiograph
 from edge_runtime.records import Records
 from edge_runtime.web import (
     access,
@@ -47,6 +51,7 @@ def create_app(
     config: WebConfig | None = None,
     records: Records | None = None,
     accounts: Accounts | None = None,
+    read: Callable[[str | Path], Radiograph] = read_radiograph,
 ) -> Flask:
     """Build the application.
 
@@ -62,6 +67,8 @@ def create_app(
         Where studies are written down; None keeps nothing, and there is no worklist.
     accounts
         Who may come in; None lets everybody who reaches the page do everything.
+    read
+        Reads an uploaded file, such as :meth:`edge_runtime.decoding.DecodingPool.read`.
     """
     config = config or WebConfig()
     app = Flask(__name__, static_folder=None)
@@ -86,7 +93,7 @@ def create_app(
     # The order of the classes and of the keys carries meaning.
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.extensions[Station.KEY] = Station.create(bundle, predictor, config, records, accounts)
+    app.extensions[Station.KEY] = Station.create(bundle, predictor, config, records, accounts, read)
     mobile.install(app, config.mobile)  # first: what is registered first has the last word on its headers
     for part in (language, security_headers, cross_site, access, failures):
         part.install(app)

@@ -82,7 +82,7 @@ def install(app: Flask) -> None:
     manager.init_app(app)
     csrf = CSRFProtect()
     app.config["WTF_CSRF_CHECK_DEFAULT"] = False  # called below, after who it is is known
-    app.config["WTF_CSRF_SSL_STRICT"] = False  # our own Referrer-Policy sends none; cross_site.py checks the origin
+    app.config["WTF_CSRF_SSL_STRICT"] = False  # cross_site.py checks the origin
     app.config["WTF_CSRF_TIME_LIMIT"] = None  # as long as the session
     csrf.init_app(app)
 

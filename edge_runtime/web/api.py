@@ -40,7 +40,7 @@ def predict() -> Response:
     station = current_station()
     path, name = received_file(request.files, station.config.max_upload_bytes)
     with station.queue.turn() as waited_ms:
-        outcome = answer_file(station.predictor, path, name=name)
+        outcome = answer_file(station.predictor, path, name=name, read=station.read)
     body = answer_body(outcome, station.bundle.manifest.labels, station.config.display_edge, waited_ms)
     point = point_in_force(station.records, station.bundle.manifest)
     body["operating_point"] = None if point is None else point.mark(outcome.answer.probabilities)

@@ -16,6 +16,7 @@ from edge_runtime.web.access import current_actor, is_administrator
 from edge_runtime.web.language import gettext
 from edge_runtime.web.station import Station, current_station
 from edge_runtime.web.studies_api import KEY, confusion_body, present_study, query_of_request, records_or_404
+from edge_runtime.web.studies_csv import years_of
 
 __all__ = ["ModelFacts", "blueprint", "model_facts"]
 
@@ -157,7 +158,9 @@ def report(key: str) -> str:
     if shown:
         records.log("identity shown", actor=current_actor(), subject=key)
     facts = found.facts
-    header = ((gettext("View"), facts.view), (gettext("Age"), facts.age), (gettext("Sex"), facts.sex))
+    years = years_of(facts.age)
+    age = facts.age if not years else gettext("%(years)s years", years=years)
+    header = ((gettext("View"), facts.view), (gettext("Age"), age), (gettext("Sex"), facts.sex))
     dated = ((gettext("Study date"), facts.study_date),) if shown else ()
     point = operating.point_in_force(records, station.bundle.manifest)
     return render_template(

@@ -10,14 +10,16 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from cheroot import wsgi
 from flask import Flask
 
 from edge_runtime.bundle import Bundle
+from edge_runtime.decoding import DecodingPool
 from edge_runtime.errors import EdgeRuntimeError, UsageError
 from edge_runtime.predictor import Predictor
 from edge_runtime.records import Records
@@ -95,10 +97,13 @@ def serve(
         config = replace(config, trusted_hosts=None)
     if accounts is not None and not accounts.people:
         config = replace(config, setup_code=secrets.token_hex(4))
-    app = create_app(bundle, predictor, config, records, accounts)
     stop = threading.Event()
-    with listening(app, host, port, tls) as url, _stopped_by_signals(stop):
-        threading.Thread(target=_warm_up, args=(predictor,), name="warm-up", daemon=True).start()
+    # a file that hangs or crashes its decoder costs a worker process, not the page
+    with DecodingPool(workers=1) as pool, ExitStack() as stack:
+        app = create_app(bundle, predictor, config, records, accounts, pool.read)
+        url = stack.enter_context(listening(app, host, port, tls))
+        stack.enter_context(_stopped_by_signals(stop))
+        threading.Thread(target=_warm_up, args=(predictor, pool), name="warm-up", daemon=True).start()
         say(f"The page is open at {url}  (Ctrl-C stops it)")
         if config.setup_code is not None:
             say(f"First start: make the administrator at {url}setup?code={config.setup_code}")
@@ -162,12 +167,11 @@ def is_loopback(host: str) -> bool:
     return bool(addresses) and all(address.is_loopback for address in addresses)
 
 
-def _warm_up(predictor: Predictor) -> None:
-    """Import the readers and run the model once, so that the first file does not wait for it."""
+def _warm_up(predictor: Predictor, pool: DecodingPool) -> None:
+    """Start the reader and run the model once, so that the first file does not wait for it."""
     try:
-        import edge_runtime.reading.dicom
-        import edge_runtime.reading.imaging  # noqa: F401
-
+        with suppress(EdgeRuntimeError):
+            pool.read(Path(__file__).with_name("static") / "icon-512.png")  # whatever it says: it has started
         predictor.predict(np.zeros((256, 256), np.uint8))
     except Exception:  # the first file will meet the same error and say it
         LOG.warning("warming up failed", exc_info=True)

@@ -125,7 +125,7 @@ class FairWorkers:
         try:
             environ[NO_SLOT] = large and not slot
             environ["wsgi.input"] = _Paced(body, self._deadlines)
-            # as a list: the model's work ends here, the slot is free while the answer travels
+            # the model's work ends here: the slot is free while the answer travels
             response = self._app(environ, start_response)
             with self._deadlines.at_most(UNWANTED_SECONDS if environ[NO_SLOT] else PIECE_SECONDS):
                 while getattr(body, "remaining", 0) > 0 and body.read(min(body.remaining, PIECE_BYTES)):
@@ -170,7 +170,7 @@ class _Paced:
         with self._deadlines.at_most(PIECE_SECONDS):
             return bytes(self._body.readline(size) if size is not None and size >= 0 else self._body.readline())
 
-    def readlines(self, hint: int = -1) -> list[bytes]:  # noqa: ARG002 - WSGI's signature
+    def readlines(self, _hint: int = -1) -> list[bytes]:
         return list(self)
 
     def __iter__(self) -> Iterator[bytes]:

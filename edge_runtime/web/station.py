@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +12,8 @@ from flask import current_app
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.predictor import Predictor
+from edge_runtime.radiograph import Radiograph
+from edge_runtime.reading import read_radiograph
 from edge_runtime.records import Records
 from edge_runtime.web.accounts import Accounts
 from edge_runtime.web.config import WebConfig
@@ -40,6 +43,8 @@ class Station:
     sessions: Sessions
     login_limit: LoginLimit
     metrics: Metrics
+    read: Callable[[str | Path], Radiograph]
+    """Reads a file: here, or in a process of its own."""
 
     @classmethod
     def create(
@@ -49,6 +54,7 @@ class Station:
         config: WebConfig,
         records: Records | None = None,
         accounts: Accounts | None = None,
+        read: Callable[[str | Path], Radiograph] = read_radiograph,
     ) -> Station:
         """Make the queue and the private folder."""
         return cls(
@@ -64,6 +70,7 @@ class Station:
             sessions=Sessions(config.idle_minutes * 60, config.session_hours * 3600),
             login_limit=LoginLimit(),
             metrics=Metrics(),
+            read=read,
         )
 
     @property

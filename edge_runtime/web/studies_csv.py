@@ -11,7 +11,7 @@ from typing import Any
 from edge_runtime.manifest import Manifest
 from edge_runtime.records import Records, Study, StudyQuery
 
-__all__ = ["studies_csv"]
+__all__ = ["studies_csv", "years_of"]
 
 _OLDEST = 89
 """Ages above this are given as 90: so the Safe Harbor rule (45 CFR 164.514(b)(2))."""
@@ -36,7 +36,7 @@ def studies_csv(records: Records, manifest: Manifest, query: StudyQuery, *, deid
 def _cells(study: Study, labels: tuple[str, ...], deidentified: bool) -> list[Any]:
     answer, facts, verdict = study.answer, study.facts, study.verdict
     probabilities = answer.get("probabilities") or {}
-    years = _years(facts.age)
+    years = years_of(facts.age)
     cells = [
         *(secrets.token_hex(8) if deidentified else study.key, answer["status"], answer["reason"], answer["label"]),
         *(f"{probabilities[label]:.6f}" if label in probabilities else None for label in labels),
@@ -52,8 +52,8 @@ def _cells(study: Study, labels: tuple[str, ...], deidentified: bool) -> list[An
     return cells
 
 
-def _years(age: str | None) -> int | None:
-    """DICOM's age string (``058Y``, ``011M``) in whole years."""
+def years_of(age: str | None) -> int | None:
+    """Return DICOM's age string (``058Y``, ``011M``) in whole years; None for anything else."""
     if age is None or len(age) != 4 or not age[:3].isdigit() or age[3] not in "DWMY":
         return None
     return int(age[:3]) if age[3] == "Y" else int(age[:3]) // {"M": 12, "W": 52, "D": 365}[age[3]]

@@ -51,7 +51,7 @@ def quantize(graph: DeployableGraph, path: Path, images: Sequence[NDArray[np.uin
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
         quantizer = XNNPACKQuantizer()
-        quantizer.set_module_name("graph.body", get_symmetric_quantization_config(is_per_channel=True))
+        quantizer.set_module_name("deployable.body", get_symmetric_quantization_config(is_per_channel=True))
         prepared = prepare_pt2e(_export(_Plain(graph)).module(), quantizer)
         for image in images:
             prepared(torch.from_numpy(np.ascontiguousarray(image).copy())[None, None])
@@ -63,10 +63,10 @@ class _Plain(nn.Module):
 
     def __init__(self, graph: DeployableGraph) -> None:
         super().__init__()
-        self.graph = graph
+        self.deployable = graph
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.graph(image))
+        return tuple(self.deployable(image))
 
 
 def _export(module: nn.Module) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import zlib
@@ -36,14 +35,11 @@ def classify(native: NativeBuild, *arguments: str | Path, code: int = 0) -> list
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_ctest_passes_and_skips_nothing_but_int8(native: NativeBuild, mobile_bundle: Path) -> None:
-    done = subprocess.run(
-        ["ctest", "--output-on-failure"], cwd=native.folder, capture_output=True, text=True, timeout=400
-    )
+def test_ctest_passes_and_skips_nothing(native: NativeBuild) -> None:
+    command = ["ctest", "--output-on-failure"]
+    done = subprocess.run(command, cwd=native.folder, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout[-6000:]
-    skipped = re.findall(r"Test +#\d+: (\w+) \.*\**Skipped", done.stdout)
-    has_int8 = (mobile_bundle / "artifacts/lite-int8.ptl").exists()
-    assert skipped == ([] if has_int8 else ["int8"]), done.stdout
+    assert "Skipped" not in done.stdout and "No tests were found" not in done.stdout + done.stderr, done.stdout
 
 
 def test_self_test_agrees(native: NativeBuild, mobile_bundle: Path, lite_artifact: str) -> None:

@@ -31,6 +31,8 @@ function watchIdleness(limit) {
   }, Math.min(1000, limit / 10));
 }
 
+document.querySelector(".places [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 const menu = document.querySelector(".menu");
 document.addEventListener("click", (event) => { if (menu.open && !menu.contains(event.target)) menu.open = false; });
 menu.addEventListener("keydown", (event) => {

@@ -4,7 +4,7 @@ import { ask } from "./ask.js";
 import { t } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const [LEFT, TOP, SIDE] = [40, 12, 264];
+const [LEFT, TOP, SIDE] = [40, 26, 250];
 
 const place = document.getElementById("operating");
 const form = document.getElementById("choose");
@@ -67,7 +67,7 @@ function draw(points) {
   marker.id = "curve-here";
   drawing.replaceChildren(...grid, line("polygon", { class: "band", points: [...upper, ...lower.reverse()].join(" ") }),
     line("polyline", { class: "curve", points: middle.join(" ") }), marker,
-    text(across(0.5), down(0) + 34, t("Specificity, %")), text(LEFT, TOP - 2, t("Sensitivity, %"), "start"));
+    text(across(0.5), down(0) + 34, t("Specificity, %")), text(LEFT - 28, TOP - 14, t("Sensitivity, %"), "start"));
 }
 
 /** The last point at or below the threshold: what the counts say of it. */
