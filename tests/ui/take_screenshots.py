@@ -82,7 +82,7 @@ def take_all(page: Any, url: str, records: Records) -> None:
     page.locator("#summary").get_by_text(f"{len(KINDS)} of {len(KINDS)} read").wait_for()
     letter = {"name": "letter.dcm", "mimeType": "", "buffer": b"Dear colleague, ..."}
     page.set_input_files("#files", letter)
-    page.get_by_text("Not judged: the file cannot be read").wait_for()
+    page.get_by_text("Not judged: the file cannot be read").first.wait_for()
     page.set_viewport_size({"width": 1280, "height": 1080})
     keep(page, "results")
     page.set_viewport_size(DESKTOP)
