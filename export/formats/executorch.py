@@ -50,8 +50,11 @@ def quantize(graph: DeployableGraph, path: Path, images: Sequence[NDArray[np.uin
         )
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-        quantizer = XNNPACKQuantizer()
-        quantizer.set_module_name("deployable.body", get_symmetric_quantization_config(is_per_channel=True))
+        quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+        # Named the other way round, the body alone, no convolution is taken: a weight belongs to no module there.
+        for part, _ in graph.named_children():
+            if part != "body":
+                quantizer.set_module_name(f"deployable.{part}", None)
         prepared = prepare_pt2e(_export(_Plain(graph)).module(), quantizer)
         for image in images:
             prepared(torch.from_numpy(np.ascontiguousarray(image).copy())[None, None])

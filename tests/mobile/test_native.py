@@ -36,7 +36,7 @@ def classify(native: NativeBuild, *arguments: str | Path, code: int = 0) -> list
 
 
 def test_ctest_passes_and_skips_nothing(native: NativeBuild) -> None:
-    command = ["ctest", "--output-on-failure"]
+    command = ["ctest", "--output-on-failure", "-j2"]
     done = subprocess.run(command, cwd=native.folder, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout[-6000:]
     assert "Skipped" not in done.stdout and "No tests were found" not in done.stdout + done.stderr, done.stdout

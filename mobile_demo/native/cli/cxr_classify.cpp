@@ -18,7 +18,8 @@ constexpr const char* kUsage =
     "Usage: cxr_classify BUNDLE IMAGE... [--artifact NAME] [--threads N] [--json] [--heatmap FILE.pgm]\n"
     "       cxr_classify BUNDLE --self-test [--artifact NAME] [--threads N] [--json]\n"
     "\n"
-    "Classify radiographs (PGM, PNG, JPEG) with a bundle's TorchScript model on the lite interpreter, or test the model\n"
+    "Classify radiographs (PGM, PNG, JPEG) with a bundle's TorchScript model on the lite interpreter, or test the "
+    "model\n"
     "on the bundle's golden vectors. BUNDLE is a folder. For research and demonstration; not a medical device.\n"
     "\n"
     "Exit code: 0 done; 1 a file ended in an error, or the self-test differs; 2 wrong usage.\n";
@@ -82,8 +83,10 @@ void print_line(const Json& object) {
 }
 
 void add_text(cJSON* object, const char* key, const char* value) {
-    if (value != nullptr) cJSON_AddStringToObject(object, key, value);
-    else cJSON_AddNullToObject(object, key);
+    if (value != nullptr)
+        cJSON_AddStringToObject(object, key, value);
+    else
+        cJSON_AddNullToObject(object, key);
 }
 
 // One file's answer, with the keys of `edge-runtime predict --json`.
@@ -95,7 +98,9 @@ struct Answer {
 
 Answer answer_file(cxr_classifier* classifier, const std::string& path) {
     const auto start = std::chrono::steady_clock::now();
-    const auto elapsed = [&] { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count(); };
+    const auto elapsed = [&] {
+        return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+    };
     Answer answer;
     const auto refuse = [&](const std::string& status, const std::string& reason, const std::string& message) {
         answer.status = status, answer.reason = reason, answer.message = message;
@@ -105,12 +110,14 @@ Answer answer_file(cxr_classifier* classifier, const std::string& path) {
         answer.read_ms = elapsed();
         cxr_error error;
         cxr_refusal refusal = CXR_NOT_REFUSED;
-        cxr_status status = cxr_check_radiograph(image.pixels.data(), image.height, image.width, image.width, &refusal, &error);
+        cxr_status status =
+            cxr_check_radiograph(image.pixels.data(), image.height, image.width, image.width, &refusal, &error);
         if (status == CXR_OK && refusal != CXR_NOT_REFUSED) {
             refuse("refused", cxr_refusal_name(refusal), error.message);
         } else if (status == CXR_OK) {
             cxr_result* result = nullptr;
-            status = cxr_classify(classifier, image.pixels.data(), image.height, image.width, image.width, &result, &error);
+            status =
+                cxr_classify(classifier, image.pixels.data(), image.height, image.width, image.width, &result, &error);
             answer.result.reset(result, cxr_result_free);
             if (status == CXR_OK && result->refusal != CXR_NOT_REFUSED) {
                 refuse("refused", result->refusal_reason, result->refusal_message);
@@ -151,8 +158,10 @@ void print_json(const cxr_info& info, const std::string& path, const Answer& ans
         cJSON_AddNullToObject(object.get(), "prediction_set");
         cJSON_AddNullToObject(object.get(), "refer");
     }
-    if (answer.result) cJSON_AddNumberToObject(object.get(), "gate_score", answer.result->gate_score);
-    else cJSON_AddNullToObject(object.get(), "gate_score");
+    if (answer.result)
+        cJSON_AddNumberToObject(object.get(), "gate_score", answer.result->gate_score);
+    else
+        cJSON_AddNullToObject(object.get(), "gate_score");
     add_text(object.get(), "artifact", info.artifact);
     add_text(object.get(), "backend", "native-lite");
     add_text(object.get(), "precision", info.precision);
@@ -166,10 +175,12 @@ void print_json(const cxr_info& info, const std::string& path, const Answer& ans
 
 void print_text(const cxr_info& info, const std::string& path, const Answer& answer) {
     if (answer.status != "ok") {
-        std::printf("%s: %s (%s): %s\n", path.c_str(), answer.status.c_str(), answer.reason.c_str(), answer.message.c_str());
+        std::printf("%s: %s (%s): %s\n", path.c_str(), answer.status.c_str(), answer.reason.c_str(),
+                    answer.message.c_str());
         return;
     }
-    std::printf("%s: %s", path.c_str(), answer.result->refer ? "refer to a reader:" : info.labels[answer.result->label]);
+    std::printf("%s: %s", path.c_str(),
+                answer.result->refer ? "refer to a reader:" : info.labels[answer.result->label]);
     for (size_t i = 0; i < info.class_count; ++i) {
         std::printf("%s %s %.4f", i == 0 ? " " : ",", info.labels[i], answer.result->probabilities[i]);
     }
@@ -205,7 +216,8 @@ int self_test(cxr_classifier* classifier, const cxr_info& info, bool json) {
         if (cxr_golden_input(classifier, i, &path, &error) != CXR_OK) return failed(error.message);
         try {
             const GreyImage image = read_image_file(path);
-            if (cxr_golden_compare(classifier, i, image.pixels.data(), image.height, image.width, image.width, &result, &error) != CXR_OK) {
+            if (cxr_golden_compare(classifier, i, image.pixels.data(), image.height, image.width, image.width, &result,
+                                   &error) != CXR_OK) {
                 return failed(error.message);
             }
         } catch (const ImageFailure& failure) {
@@ -217,7 +229,8 @@ int self_test(cxr_classifier* classifier, const cxr_info& info, bool json) {
         times.push_back(result.run_ms);
     }
     std::sort(times.begin(), times.end());
-    const bool agrees = probability <= info.allowed_probability_difference && differing <= info.allowed_differing_decisions;
+    const bool agrees =
+        probability <= info.allowed_probability_difference && differing <= info.allowed_differing_decisions;
     if (json) {
         const Json object(cJSON_CreateObject(), cJSON_Delete);
         add_text(object.get(), "artifact", info.artifact);
@@ -227,17 +240,19 @@ int self_test(cxr_classifier* classifier, const cxr_info& info, bool json) {
         cJSON_AddNumberToObject(object.get(), "max_abs_probability_difference", probability);
         cJSON_AddNumberToObject(object.get(), "allowed_probability_difference", info.allowed_probability_difference);
         cJSON_AddNumberToObject(object.get(), "differing_decisions", static_cast<double>(differing));
-        cJSON_AddNumberToObject(object.get(), "allowed_differing_decisions", static_cast<double>(info.allowed_differing_decisions));
+        cJSON_AddNumberToObject(object.get(), "allowed_differing_decisions",
+                                static_cast<double>(info.allowed_differing_decisions));
         cJSON_AddNumberToObject(object.get(), "max_abs_heatmap_difference", heatmap);
         cJSON_AddNumberToObject(object.get(), "check_ms", info.check_ms);
         cJSON_AddNumberToObject(object.get(), "load_ms", info.load_ms);
         cJSON_AddNumberToObject(object.get(), "p50_ms", times[times.size() / 2]);
         print_line(object);
     } else {
-        std::printf("%s %s on %zu golden vectors: largest difference of a probability %.2g (allowed %.2g), other decisions "
-                    "%zu (allowed %zu), of a heat map %.2g; p50 %.1f ms; %s\n",
-                    info.artifact, agrees ? "agrees" : "DIFFERS", count, probability, info.allowed_probability_difference,
-                    differing, info.allowed_differing_decisions, heatmap, times[times.size() / 2], info.engine);
+        std::printf(
+            "%s %s on %zu golden vectors: largest difference of a probability %.2g (allowed %.2g), other decisions "
+            "%zu (allowed %zu), of a heat map %.2g; p50 %.1f ms; %s\n",
+            info.artifact, agrees ? "agrees" : "DIFFERS", count, probability, info.allowed_probability_difference,
+            differing, info.allowed_differing_decisions, heatmap, times[times.size() / 2], info.engine);
     }
     return agrees ? 0 : 1;
 }
@@ -256,15 +271,18 @@ int main(int argc, char** argv) {
     const std::unique_ptr<cxr_classifier, void (*)(cxr_classifier*)> classifier(opened, cxr_close);
     const cxr_info& info = *cxr_get_info(opened);
     if (info.trained_on_synthetic_images) {
-        std::fputs("note: the model was trained on synthetic images; its answers mean nothing for real radiographs\n", stderr);
+        std::fputs("note: the model was trained on synthetic images; its answers mean nothing for real radiographs\n",
+                   stderr);
     }
     if (arguments.self_test) return self_test(opened, info, arguments.json);
     bool faulty = false;
     for (const std::string& path : arguments.images) {
         const Answer answer = answer_file(opened, path);
         faulty = faulty || answer.status == "error";
-        if (arguments.json) print_json(info, path, answer);
-        else print_text(info, path, answer);
+        if (arguments.json)
+            print_json(info, path, answer);
+        else
+            print_text(info, path, answer);
         if (!arguments.heatmap.empty() && answer.status == "ok" && !write_heatmap(info, answer, arguments.heatmap)) {
             std::fprintf(stderr, "cxr_classify: %s cannot be written\n", arguments.heatmap.c_str());
             return 1;

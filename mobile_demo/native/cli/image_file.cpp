@@ -47,7 +47,8 @@ std::vector<uint8_t> read_file(const std::string& path) {
         bytes.insert(bytes.end(), buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(count));
         if (bytes.size() > kMaxFileBytes) throw ImageFailure{true, "too_large", "it has more than 256 MiB"};
     }
-    if (std::ferror(file.get())) throw ImageFailure{false, "unreachable", "it cannot be read; got: a folder or a disk error"};
+    if (std::ferror(file.get()))
+        throw ImageFailure{false, "unreachable", "it cannot be read; got: a folder or a disk error"};
     return bytes;
 }
 
@@ -55,12 +56,15 @@ std::vector<uint8_t> read_file(const std::string& path) {
 
 uint64_t pgm_number(const std::vector<uint8_t>& file, size_t& at) {
     while (at < file.size() && (std::isspace(file[at]) || file[at] == '#')) {
-        if (file[at] == '#') while (at < file.size() && file[at] != '\n') ++at;
-        else ++at;
+        if (file[at] == '#')
+            while (at < file.size() && file[at] != '\n') ++at;
+        else
+            ++at;
     }
     uint64_t value = 0;
     size_t digits = 0;
-    for (; at < file.size() && std::isdigit(file[at]) && digits < 10; ++at, ++digits) value = value * 10 + (file[at] - '0');
+    for (; at < file.size() && std::isdigit(file[at]) && digits < 10; ++at, ++digits)
+        value = value * 10 + (file[at] - '0');
     if (digits == 0) unreadable("its PGM header is damaged");
     return value;
 }
@@ -69,7 +73,8 @@ Decoded decode_pgm(const std::vector<uint8_t>& file) {
     size_t at = 2;
     const uint64_t width = pgm_number(file, at), height = pgm_number(file, at), top = pgm_number(file, at);
     check_size(height, width);
-    if (top != 255) unreadable("it has " + std::to_string(top + 1) + " grey levels; expected: 256", "export it with 8 bits");
+    if (top != 255)
+        unreadable("it has " + std::to_string(top + 1) + " grey levels; expected: 256", "export it with 8 bits");
     ++at;  // one white space after the header
     if (at > file.size() || file.size() - at < width * height) unreadable("it is truncated");
     const auto start = file.begin() + static_cast<std::ptrdiff_t>(at);
@@ -99,7 +104,8 @@ void png_fail(png_structp png, png_const_charp text) {
 
 // Everything with a destructor is the caller's: libpng leaves by longjmp.
 void decode_png_into(PngSource* source, Decoded* image, std::vector<png_bytep>* rows) {
-    png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, source, png_fail, [](png_structp, png_const_charp) {});
+    png_structp png =
+        png_create_read_struct(PNG_LIBPNG_VER_STRING, source, png_fail, [](png_structp, png_const_charp) {});
     png_infop info = png != nullptr ? png_create_info_struct(png) : nullptr;
     if (info == nullptr) {
         png_destroy_read_struct(&png, nullptr, nullptr);
@@ -164,7 +170,8 @@ void jpeg_fail(j_common_ptr jpeg) {
 
 void jpeg_note(j_common_ptr jpeg, int level) {
     auto* error = reinterpret_cast<JpegError*>(jpeg->err);
-    if (level < 0 && (jpeg->err->msg_code == JWRN_JPEG_EOF || jpeg->err->msg_code == JWRN_HIT_MARKER)) error->truncated = true;
+    if (level < 0 && (jpeg->err->msg_code == JWRN_JPEG_EOF || jpeg->err->msg_code == JWRN_HIT_MARKER))
+        error->truncated = true;
 }
 
 // Orientation of an EXIF APP1 segment (TIFF tag 0x0112), 1 where there is none.
@@ -173,8 +180,12 @@ unsigned exif_orientation(const uint8_t* data, size_t size) {
     const uint8_t* tiff = data + 6;
     const size_t left = size - 6;
     const bool little = tiff[0] == 'I';
-    const auto read16 = [&](size_t at) { return at + 2 > left ? 0u : little ? tiff[at] | tiff[at + 1] << 8u : tiff[at] << 8u | tiff[at + 1]; };
-    const auto read32 = [&](size_t at) { return little ? read16(at) | read16(at + 2) << 16u : read16(at) << 16u | read16(at + 2); };
+    const auto read16 = [&](size_t at) {
+        return at + 2 > left ? 0u : little ? tiff[at] | tiff[at + 1] << 8u : tiff[at] << 8u | tiff[at + 1];
+    };
+    const auto read32 = [&](size_t at) {
+        return little ? read16(at) | read16(at + 2) << 16u : read16(at) << 16u | read16(at + 2);
+    };
     const size_t directory = read32(4);
     if (directory >= left) return 1;
     for (size_t i = 0; i < read16(directory); ++i) {
@@ -230,7 +241,8 @@ Decoded decode_jpeg(const std::vector<uint8_t>& file) {
     decode_jpeg_into(&file, &image, &error, &orientation);
     if (image.fault.empty() && error.truncated) image.fault = "it ends too early";
     if (image.fault.empty() && orientation > 1) {
-        unreadable("it is marked as rotated (EXIF orientation " + std::to_string(orientation) + "), which this program does not turn",
+        unreadable("it is marked as rotated (EXIF orientation " + std::to_string(orientation) +
+                       "), which this program does not turn",
                    "export it upright, or use edge-runtime");
     }
     return image;
@@ -240,12 +252,18 @@ Decoded decode_jpeg(const std::vector<uint8_t>& file) {
 
 GreyImage read_image_file(const std::string& path) {
     const std::vector<uint8_t> file = read_file(path);
-    const auto starts = [&](const char* magic, size_t size) { return file.size() >= size && std::memcmp(file.data(), magic, size) == 0; };
+    const auto starts = [&](const char* magic, size_t size) {
+        return file.size() >= size && std::memcmp(file.data(), magic, size) == 0;
+    };
     Decoded image;
-    if (starts("P5", 2)) image = decode_pgm(file);
-    else if (starts("\x89PNG\r\n\x1a\n", 8)) image = decode_png(file);
-    else if (starts("\xff\xd8\xff", 3)) image = decode_jpeg(file);
-    else unreadable("it is no PGM, PNG or JPEG image", "read DICOM and other formats with edge-runtime");
+    if (starts("P5", 2))
+        image = decode_pgm(file);
+    else if (starts("\x89PNG\r\n\x1a\n", 8))
+        image = decode_png(file);
+    else if (starts("\xff\xd8\xff", 3))
+        image = decode_jpeg(file);
+    else
+        unreadable("it is no PGM, PNG or JPEG image", "read DICOM and other formats with edge-runtime");
     if (!image.fault.empty()) unreadable("it is damaged; got: " + image.fault);
     check_size(image.height, image.width);
     GreyImage grey{image.height, image.width, {}};

@@ -97,7 +97,7 @@ typedef struct cxr_info {
     size_t heatmap_width;
     size_t embedding_size;
     int has_gate;
-    double gate_threshold;           /* refused from it on; meaningless where has_gate is 0 */
+    double gate_threshold; /* refused from it on; meaningless where has_gate is 0 */
     int has_prediction_sets;
     int trained_on_synthetic_images; /* 1: the answers mean nothing for real radiographs; say so */
     uint64_t model_bytes;
@@ -112,18 +112,18 @@ typedef struct cxr_info {
  * heatmap are NULL. */
 typedef struct cxr_result {
     cxr_refusal refusal;
-    const char* refusal_reason;  /* a code of the bundle's gate such as "not_a_radiograph", NULL where not refused */
-    const char* refusal_message; /* a plain sentence, NULL where not refused */
-    size_t label;                /* index of the largest probability; of equals the first */
-    const float* probabilities;  /* [class_count], calibrated, sum 1 */
+    const char* refusal_reason;    /* a code of the bundle's gate such as "not_a_radiograph", NULL where not refused */
+    const char* refusal_message;   /* a plain sentence, NULL where not refused */
+    size_t label;                  /* index of the largest probability; of equals the first */
+    const float* probabilities;    /* [class_count], calibrated, sum 1 */
     const uint8_t* prediction_set; /* [class_count], 1: the class is in it; NULL where the bundle has no sets */
-    int refer;                   /* 1: not exactly one class in the set: refer to a reader, show no single label */
-    const float* logits;         /* [class_count] */
-    const float* heatmap;        /* [class_count][heatmap_height][heatmap_width], 0..1, over the whole image */
-    const float* embedding;      /* [embedding_size] */
-    float gate_score;            /* below the gate's threshold: let through; 0 where the bundle has no gate */
-    double wait_ms;              /* for another thread's run */
-    double run_ms;               /* pixels to outputs */
+    int refer;                     /* 1: not exactly one class in the set: refer to a reader, show no single label */
+    const float* logits;           /* [class_count] */
+    const float* heatmap;          /* [class_count][heatmap_height][heatmap_width], 0..1, over the whole image */
+    const float* embedding;        /* [embedding_size] */
+    float gate_score;              /* below the gate's threshold: let through; 0 where the bundle has no gate */
+    double wait_ms;                /* for another thread's run */
+    double run_ms;                 /* pixels to outputs */
 } cxr_result;
 
 /*
@@ -156,8 +156,8 @@ CXR_API void cxr_result_free(cxr_result* result);
 typedef enum cxr_layout { CXR_RGB = 0, CXR_RGBA = 1 } cxr_layout; /* alpha is straight, not premultiplied */
 
 /*
- * Turn a colour image that is grey in fact into grey (ITU-R BT.601 luma; transparent parts on black); refuse one that is
- * really coloured.
+ * Turn a colour image that is grey in fact into grey (ITU-R BT.601 luma; transparent parts on black); refuse one that
+ * is really coloured.
  *
  * colour: 3 or 4 bytes a pixel, rows `stride` bytes apart; grey: height * width bytes, filled where *refusal is
  * CXR_NOT_REFUSED. Where it refuses, it returns CXR_OK and error->message says why.

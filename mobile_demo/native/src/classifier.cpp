@@ -153,8 +153,9 @@ cxr_status cxr_open(const char* bundle_folder, const cxr_options* options, cxr_c
         const cxr::Artifact& artifact =
             cxr::choose_artifact(manifest, options != nullptr ? options->artifact : nullptr);
         if (artifact.precision != "fp32" && artifact.precision != "int8") {
-            throw cxr::Failure(CXR_NO_SUCH_ARTIFACT, "artifact " + artifact.name + " has a precision this library lacks",
-                               artifact.precision, "fp32 or int8", "choose another artifact");
+            throw cxr::Failure(CXR_NO_SUCH_ARTIFACT,
+                               "artifact " + artifact.name + " has a precision this library lacks", artifact.precision,
+                               "fp32 or int8", "choose another artifact");
         }
         const auto started = Clock::now();
         const std::string path = cxr::checked_path(opened->folder, artifact.file);
@@ -207,8 +208,9 @@ cxr_status cxr_classify(cxr_classifier* classifier, const uint8_t* pixels, size_
         Answer& answer = made->answer;
         const auto is_finite = [](float value) { return std::isfinite(value); };
         if (!std::all_of(answer.probabilities.begin(), answer.probabilities.end(), is_finite)) {
-            throw cxr::Failure(CXR_RUN_FAILED, "artifact " + classifier->artifact + " gave probabilities that are not numbers",
-                               "", "", "run the self-test, and use an artifact that agrees");
+            throw cxr::Failure(CXR_RUN_FAILED,
+                               "artifact " + classifier->artifact + " gave probabilities that are not numbers", "", "",
+                               "run the self-test, and use an artifact that agrees");
         }
         made->refusal = CXR_NOT_REFUSED;
         made->prediction_set = nullptr;
@@ -222,9 +224,9 @@ cxr_status cxr_classify(cxr_classifier* classifier, const uint8_t* pixels, size_
         if (gate && !gate->lets_through(answer.gate_score)) {
             const std::string& reason = gate->reason(answer.gate_score);
             made->refusal = CXR_REFUSED_BY_GATE;
-            made->message = "it is unlike the radiographs that the model was trained on (" + reason + "); got: a score of " +
-                            std::to_string(answer.gate_score) + "; expected: below " + std::to_string(gate->threshold) +
-                            "; remedy: give a frontal chest radiograph as it is";
+            made->message = "it is unlike the radiographs that the model was trained on (" + reason +
+                            "); got: a score of " + std::to_string(answer.gate_score) + "; expected: below " +
+                            std::to_string(gate->threshold) + "; remedy: give a frontal chest radiograph as it is";
             made->refusal_reason = reason.c_str();
             made->refusal_message = made->message.c_str();
             made->probabilities = nullptr;

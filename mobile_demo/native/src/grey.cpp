@@ -40,7 +40,7 @@ Tone tone_of(Rgb p) {
 // Least squares of a polynomial of degree N - 1 over brightness in units of 128, each tone counting by its pixels.
 using Curve = std::array<double, 4>;
 
-Curve fit(const std::vector<Tone>& means, const std::vector<double>& counts, double Tone::* chroma) {
+Curve fit(const std::vector<Tone>& means, const std::vector<double>& counts, double Tone::*chroma) {
     const size_t n = std::min<size_t>(4, means.size());
     std::array<std::array<double, 5>, 4> rows{};
     for (size_t i = 0; i < means.size(); ++i) {
@@ -92,7 +92,8 @@ Verdict judge_colour(const std::vector<Tone>& sample) {
     const Curve blue = fit(means, counts, &Tone::blueness), red = fit(means, counts, &Tone::redness);
     double mean_chroma = 0, off_tone = 0, vivid = 0;
     for (const Tone& tone : sample) {
-        const double off = std::hypot(tone.blueness - value_at(blue, tone.luma), tone.redness - value_at(red, tone.luma));
+        const double off =
+            std::hypot(tone.blueness - value_at(blue, tone.luma), tone.redness - value_at(red, tone.luma));
         const double strength = std::hypot(tone.blueness, tone.redness);
         mean_chroma += strength, off_tone += off > kOffToneChroma, vivid += strength > kVividChroma;
     }
@@ -100,10 +101,11 @@ Verdict judge_colour(const std::vector<Tone>& sample) {
     mean_chroma /= n, off_tone /= n, vivid /= n;
     if (off_tone <= kMaxOffTone && vivid <= kMaxVivid && mean_chroma <= kMaxMeanChroma) return {};
     char why[240];
-    std::snprintf(why, sizeof why,
-                  "it is a colour picture, not a radiograph; got: %.0f %% of the pixels beyond a tint, mean chroma %.0f; "
-                  "expected: a grey image, or a film with one tint; remedy: export the radiograph itself, in grey",
-                  100 * off_tone, mean_chroma);
+    std::snprintf(
+        why, sizeof why,
+        "it is a colour picture, not a radiograph; got: %.0f %% of the pixels beyond a tint, mean chroma %.0f; "
+        "expected: a grey image, or a film with one tint; remedy: export the radiograph itself, in grey",
+        100 * off_tone, mean_chroma);
     return {CXR_COLOUR_PHOTO, why};
 }
 
@@ -142,15 +144,17 @@ Verdict grey_from_colour(const uint8_t* colour, size_t channels, size_t height, 
 
 Verdict check_radiograph(const uint8_t* pixels, size_t height, size_t width, size_t stride) {
     if (std::min(height, width) < CXR_MIN_EDGE) {
-        return {CXR_TOO_SMALL, "it is too small to be judged; got: " + std::to_string(width) + " x " + std::to_string(height) +
-                                   " pixels; expected: at least " + std::to_string(CXR_MIN_EDGE) +
+        return {CXR_TOO_SMALL, "it is too small to be judged; got: " + std::to_string(width) + " x " +
+                                   std::to_string(height) + " pixels; expected: at least " +
+                                   std::to_string(CXR_MIN_EDGE) +
                                    " on the shorter side; remedy: export the radiograph itself, not its preview"};
     }
     for (size_t y = 0; y < height; ++y) {
         const uint8_t* row = pixels + y * stride;
         if (std::any_of(row, row + width, [&](uint8_t value) { return value != pixels[0]; })) return {};
     }
-    return {CXR_NO_CONTRAST, "it is one even grey; expected: a radiograph with light and dark parts; remedy: export it again"};
+    return {CXR_NO_CONTRAST,
+            "it is one even grey; expected: a radiograph with light and dark parts; remedy: export it again"};
 }
 
 }  // namespace cxr

@@ -42,7 +42,8 @@ class JsonValue {
     // A whole number from 0 to `limit`.
     uint64_t count(uint64_t limit = uint64_t{1} << 53) const {
         const double value = number();
-        if (!(value >= 0 && value <= static_cast<double>(limit)) || value != static_cast<double>(static_cast<uint64_t>(value))) {
+        if (!(value >= 0 && value <= static_cast<double>(limit)) ||
+            value != static_cast<double>(static_cast<uint64_t>(value))) {
             fail(std::to_string(value), "a whole number from 0 to " + std::to_string(limit));
         }
         return static_cast<uint64_t>(value);
@@ -73,8 +74,10 @@ class JsonValue {
     }
 
     [[noreturn]] void fail(const std::string& got, const std::string& expected) const {
-        throw Failure(CXR_BUNDLE_INVALID, (path_.empty() ? std::string("the document") : path_) + " of the bundle does not follow the schema",
-                      got, expected, "use the library that belongs to the bundle, or build the bundle anew");
+        throw Failure(
+            CXR_BUNDLE_INVALID,
+            (path_.empty() ? std::string("the document") : path_) + " of the bundle does not follow the schema", got,
+            expected, "use the library that belongs to the bundle, or build the bundle anew");
     }
 
   private:

@@ -19,7 +19,8 @@ class LiteModel {
     ~LiteModel();
 
     // Run uint8 pixels; not safe for calls from several threads at once. Failure: as the manifest does not say.
-    Outputs run(const uint8_t* pixels, size_t height, size_t width, size_t stride, const std::vector<OutputSpec>& specs);
+    Outputs run(const uint8_t* pixels, size_t height, size_t width, size_t stride,
+                const std::vector<OutputSpec>& specs);
 
     // Version of libtorch and, of an int8 artifact, its quantized engine.
     std::string engine() const;

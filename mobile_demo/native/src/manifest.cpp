@@ -40,21 +40,25 @@ std::vector<OutputSpec> outputs(const JsonValue& value, size_t classes) {
         size_t axes;
         bool by_class;
     };
-    constexpr Wanted kWanted[] = {
-        {"probabilities", 2, true}, {"logits", 2, true}, {"heatmap", 4, true}, {"embedding", 2, false}, {"gate_score", 1, false}};
+    constexpr Wanted kWanted[] = {{"probabilities", 2, true},
+                                  {"logits", 2, true},
+                                  {"heatmap", 4, true},
+                                  {"embedding", 2, false},
+                                  {"gate_score", 1, false}};
     std::vector<OutputSpec> specs;
     for (const JsonValue& item : value.items()) {
         OutputSpec spec;
         spec.name = item["name"].text();
         for (const JsonValue& n : item["shape"].items()) spec.shape.push_back(static_cast<int64_t>(n.count(1 << 20)));
-        const auto* wanted = std::find_if(std::begin(kWanted), std::end(kWanted),
-                                          [&](const Wanted& w) { return spec.name == w.name; });
+        const auto* wanted =
+            std::find_if(std::begin(kWanted), std::end(kWanted), [&](const Wanted& w) { return spec.name == w.name; });
         const bool twice = std::any_of(specs.begin(), specs.end(), [&](const auto& s) { return s.name == spec.name; });
         if (wanted == std::end(kWanted) || twice) item["name"].fail(spec.name, "each of the five outputs once");
         const bool fits = spec.shape.size() == wanted->axes && spec.shape[0] == 1 &&
-                          (!wanted->by_class || spec.shape[1] == static_cast<int64_t>(classes)) &&
-                          spec.size() > 0 && spec.size() <= (1 << 24);
-        if (!fits || item["dtype"].text() != "float32") item["shape"].fail("another shape or dtype", "what the labels need");
+                          (!wanted->by_class || spec.shape[1] == static_cast<int64_t>(classes)) && spec.size() > 0 &&
+                          spec.size() <= (1 << 24);
+        if (!fits || item["dtype"].text() != "float32")
+            item["shape"].fail("another shape or dtype", "what the labels need");
         specs.push_back(spec);
     }
     if (specs.size() != std::size(kWanted)) value.fail(std::to_string(specs.size()) + " outputs", "5");
@@ -106,7 +110,8 @@ Manifest read_manifest(const std::string& folder) {
         Artifact artifact;
         artifact.name = item["name"].text();
         artifact.precision = item["precision"].text();
-        if (artifact.name != "lite-" + artifact.precision) item["name"].fail(artifact.name, "lite-" + artifact.precision);
+        if (artifact.name != "lite-" + artifact.precision)
+            item["name"].fail(artifact.name, "lite-" + artifact.precision);
         const std::vector<JsonValue> files = item["files"].items();
         if (files.size() != 1) item["files"].fail(std::to_string(files.size()) + " files", "1");
         artifact.file = file_entry(files[0]);

@@ -23,23 +23,23 @@
 
 namespace fs = std::filesystem;
 
-#define CHECK(condition)                                                                        \
-    do {                                                                                        \
-        if (!(condition)) {                                                                     \
-            std::fprintf(stderr, "%s:%d: CHECK(%s) failed\n", __FILE__, __LINE__, #condition);  \
-            std::exit(1);                                                                       \
-        }                                                                                       \
+#define CHECK(condition)                                                                       \
+    do {                                                                                       \
+        if (!(condition)) {                                                                    \
+            std::fprintf(stderr, "%s:%d: CHECK(%s) failed\n", __FILE__, __LINE__, #condition); \
+            std::exit(1);                                                                      \
+        }                                                                                      \
     } while (false)
 
-#define CHECK_STATUS(call, wanted)                                                                                \
-    do {                                                                                                          \
-        error.message[0] = '\0';                                                                                  \
-        const cxr_status status_ = (call);                                                                        \
-        if (status_ != (wanted)) {                                                                                \
-            std::fprintf(stderr, "%s:%d: %s is %s (%s)\n", __FILE__, __LINE__, #call, cxr_status_name(status_),   \
-                         error.message);                                                                          \
-            std::exit(1);                                                                                         \
-        }                                                                                                         \
+#define CHECK_STATUS(call, wanted)                                                                                     \
+    do {                                                                                                               \
+        error.message[0] = '\0';                                                                                       \
+        const cxr_status status_ = (call);                                                                             \
+        if (status_ != (wanted)) {                                                                                     \
+            std::fprintf(stderr, "%s:%d: %s is %s (%s)\n", __FILE__, __LINE__, #call, cxr_status_name(status_),        \
+                         error.message);                                                                               \
+            std::exit(1);                                                                                              \
+        }                                                                                                              \
         CHECK((wanted) == CXR_OK || (std::strlen(error.message) > 10 && std::strchr(error.message, '\n') == nullptr)); \
     } while (false)
 
@@ -69,7 +69,8 @@ cxr_status status_of_opening(const fs::path& bundle, const char* artifact = null
 Result classify(const Classifier& classifier, const GreyImage& image) {
     cxr_result* result = nullptr;
     cxr_error mine;
-    if (cxr_classify(classifier.get(), image.pixels.data(), image.height, image.width, image.width, &result, &mine) != CXR_OK) {
+    if (cxr_classify(classifier.get(), image.pixels.data(), image.height, image.width, image.width, &result, &mine) !=
+        CXR_OK) {
         std::fprintf(stderr, "%s\n", mine.message);
         std::exit(1);
     }
@@ -80,7 +81,8 @@ GreyImage waves(size_t height, size_t width) {
     GreyImage image{height, width, std::vector<uint8_t>(height * width)};
     for (size_t y = 0; y < height; ++y) {
         for (size_t x = 0; x < width; ++x) {
-            image.pixels[y * width + x] = static_cast<uint8_t>(127 + 120 * std::sin(0.05 * static_cast<double>(x)) * std::cos(0.03 * static_cast<double>(y)));
+            image.pixels[y * width + x] = static_cast<uint8_t>(127 + 120 * std::sin(0.05 * static_cast<double>(x)) *
+                                                                         std::cos(0.03 * static_cast<double>(y)));
         }
     }
     return image;
@@ -93,7 +95,8 @@ class Copy {
         std::string name = (fs::temp_directory_path() / "cxr-tests-XXXXXX").string();
         CHECK(mkdtemp(name.data()) != nullptr);
         root = name;
-        for (const char* part : {"manifest.json", "golden"}) fs::copy(bundle / part, root / part, fs::copy_options::recursive);
+        for (const char* part : {"manifest.json", "golden"})
+            fs::copy(bundle / part, root / part, fs::copy_options::recursive);
         fs::create_directory(root / "artifacts");
         for (const auto& file : fs::directory_iterator(bundle / "artifacts")) {
             if (file.path().extension() == ".ptl") fs::copy(file.path(), root / "artifacts");
@@ -110,7 +113,9 @@ class Copy {
         return all.str();
     }
 
-    void write(const char* name, const std::string& text) const { std::ofstream(root / name, std::ios::binary) << text; }
+    void write(const char* name, const std::string& text) const {
+        std::ofstream(root / name, std::ios::binary) << text;
+    }
 
     void replace(const std::string& from, const std::string& to) const {
         std::string manifest = text("manifest.json");
@@ -161,7 +166,8 @@ void colour(const fs::path&) {
         for (size_t y = 0; y < edge; ++y) {
             for (size_t x = 0; x < edge; ++x) paint(&rgb[3 * (y * edge + x)], y, x);
         }
-        CHECK_STATUS(cxr_grey_from_colour(rgb.data(), CXR_RGB, edge, edge, 3 * edge, grey.data(), &refusal, &error), CXR_OK);
+        CHECK_STATUS(cxr_grey_from_colour(rgb.data(), CXR_RGB, edge, edge, 3 * edge, grey.data(), &refusal, &error),
+                     CXR_OK);
         return refusal;
     };
     // grey: every value comes through as it is
@@ -169,7 +175,8 @@ void colour(const fs::path&) {
     for (size_t x = 0; x < edge; ++x) CHECK(grey[x] == x);
     // a sepia tint: its colour is a function of its brightness
     CHECK(judge([](uint8_t* p, size_t y, size_t) {
-              p[0] = static_cast<uint8_t>(y), p[1] = static_cast<uint8_t>(y * 0.92), p[2] = static_cast<uint8_t>(y * 0.8);
+              p[0] = static_cast<uint8_t>(y), p[1] = static_cast<uint8_t>(y * 0.92),
+              p[2] = static_cast<uint8_t>(y * 0.8);
           }) == CXR_NOT_REFUSED);
     // a photograph: the same brightness in many colours
     CHECK(judge([](uint8_t* p, size_t y, size_t x) {
@@ -234,11 +241,14 @@ void golden(const fs::path& bundle) {
             CHECK_STATUS(cxr_golden_input(classifier.get(), i, &path, &error), CXR_OK);
             const GreyImage image = read_image_file(path);
             cxr_golden_result result{};
-            CHECK_STATUS(cxr_golden_compare(classifier.get(), i, image.pixels.data(), image.height, image.width, image.width, &result, &error), CXR_OK);
+            CHECK_STATUS(cxr_golden_compare(classifier.get(), i, image.pixels.data(), image.height, image.width,
+                                            image.width, &result, &error),
+                         CXR_OK);
             largest = std::max(largest, result.max_abs_probability_difference);
             differing += result.same_decision ? 0 : 1;
         }
-        std::printf("%s: %zu vectors, largest difference %.3g, other decisions %zu\n", artifact, count, largest, differing);
+        std::printf("%s: %zu vectors, largest difference %.3g, other decisions %zu\n", artifact, count, largest,
+                    differing);
         CHECK(largest <= info.allowed_probability_difference);
         CHECK(differing <= info.allowed_differing_decisions);
         if (info.allowed_differing_decisions == 0) CHECK(largest <= 1e-4);
@@ -278,7 +288,8 @@ void sizes(const fs::path& bundle) {
     CHECK_STATUS(cxr_classify(classifier.get(), &pixel, 0, 0, 0, &result, &error), CXR_IMAGE_EMPTY);
     CHECK_STATUS(cxr_classify(classifier.get(), &pixel, 0, 10, 10, &result, &error), CXR_IMAGE_EMPTY);
     CHECK_STATUS(cxr_classify(classifier.get(), &pixel, 20000, 20000, 20000, &result, &error), CXR_IMAGE_TOO_LARGE);
-    CHECK_STATUS(cxr_classify(classifier.get(), &pixel, SIZE_MAX, SIZE_MAX, SIZE_MAX, &result, &error), CXR_IMAGE_TOO_LARGE);
+    CHECK_STATUS(cxr_classify(classifier.get(), &pixel, SIZE_MAX, SIZE_MAX, SIZE_MAX, &result, &error),
+                 CXR_IMAGE_TOO_LARGE);
     CHECK_STATUS(cxr_classify(classifier.get(), nullptr, 10, 10, 10, &result, &error), CXR_INVALID_ARGUMENT);
     CHECK_STATUS(cxr_classify(classifier.get(), &pixel, 10, 10, 9, &result, &error), CXR_INVALID_ARGUMENT);
     CHECK(result == nullptr);
@@ -346,8 +357,9 @@ void wrong_bundle(const fs::path& bundle) {
         copy.replace(from, to);
         return status_of_opening(copy.root);
     };
-    for (const std::string& text : {std::string(), std::string("{"), std::string("[]"), std::string("null"), whole.substr(0, 400),
-                                    std::string("\0{}", 3), std::string(5 << 20, ' '), std::string(100000, '[')}) {
+    for (const std::string& text :
+         {std::string(), std::string("{"), std::string("[]"), std::string("null"), whole.substr(0, 400),
+          std::string("\0{}", 3), std::string(5 << 20, ' '), std::string(100000, '[')}) {
         const Copy copy(bundle);
         copy.write("manifest.json", text);
         CHECK(status_of_opening(copy.root) == CXR_BUNDLE_INVALID);
@@ -374,7 +386,9 @@ void wrong_bundle(const fs::path& bundle) {
     CHECK_STATUS(cxr_golden_input(classifier.get(), 0, &path, &error), CXR_OK);
     const GreyImage image = read_image_file(path);
     cxr_golden_result result{};
-    CHECK_STATUS(cxr_golden_compare(classifier.get(), 0, image.pixels.data(), image.height, image.width, image.width, &result, &error), CXR_OK);
+    CHECK_STATUS(cxr_golden_compare(classifier.get(), 0, image.pixels.data(), image.height, image.width, image.width,
+                                    &result, &error),
+                 CXR_OK);
     CHECK(result.max_abs_probability_difference > 1e-4);
 }
 
@@ -431,7 +445,8 @@ void prediction_sets(const fs::path& bundle) {
 void threads(const fs::path& bundle) {
     const Classifier classifier = open_bundle(bundle);
     const GreyImage first = waves(200, 150), second = waves(140, 300);
-    const float wanted[2] = {classify(classifier, first)->probabilities[0], classify(classifier, second)->probabilities[0]};
+    const float wanted[2] = {classify(classifier, first)->probabilities[0],
+                             classify(classifier, second)->probabilities[0]};
     std::vector<int> wrong(4, 0);
     std::vector<std::thread> workers;
     for (size_t t = 0; t < wrong.size(); ++t) {
@@ -479,8 +494,9 @@ void repeated(const fs::path& bundle) {
     const uint64_t model_kib = fs::file_size(bundle / kModel) / 1024;
     for (int i = 0; i < 15; ++i) round();
     const size_t after = resident_kib();
-    std::printf("resident: %zu KiB, then %zu KiB; the model has %zu KiB\n", before, after, static_cast<size_t>(model_kib));
-#if !defined(__SANITIZE_ADDRESS__)  // its quarantine keeps what was freed
+    std::printf("resident: %zu KiB, then %zu KiB; the model has %zu KiB\n", before, after,
+                static_cast<size_t>(model_kib));
+#if !defined(__SANITIZE_ADDRESS__)                  // its quarantine keeps what was freed
     CHECK(after < before + 5 * (model_kib + 512));  // one leak of the model or the image a round would be 15
 #endif
 }
@@ -500,11 +516,18 @@ void int8(const fs::path& bundle) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    const std::map<std::string, void (*)(const fs::path&)> plain = {
-        {"sha256", sha256}, {"paths", paths}, {"colour", colour}, {"content", content}, {"gate_reasons", gate_reasons}, {"arguments", arguments}};
+    const std::map<std::string, void (*)(const fs::path&)> plain = {{"sha256", sha256},
+                                                                    {"paths", paths},
+                                                                    {"colour", colour},
+                                                                    {"content", content},
+                                                                    {"gate_reasons", gate_reasons},
+                                                                    {"arguments", arguments}};
     const std::map<std::string, void (*)(const fs::path&)> with_model = {
-        {"golden", golden}, {"answers", answers}, {"sizes", sizes}, {"strides", strides}, {"damaged", damaged},
-        {"wrong_bundle", wrong_bundle}, {"gate", gate}, {"prediction_sets", prediction_sets}, {"threads", threads}, {"side_by_side", side_by_side},
+        {"golden", golden},     {"answers", answers},
+        {"sizes", sizes},       {"strides", strides},
+        {"damaged", damaged},   {"wrong_bundle", wrong_bundle},
+        {"gate", gate},         {"prediction_sets", prediction_sets},
+        {"threads", threads},   {"side_by_side", side_by_side},
         {"repeated", repeated}, {"int8", int8}};
     const std::string name = argc > 1 ? argv[1] : "";
     const std::string bundle = argc > 2 ? argv[2] : "";

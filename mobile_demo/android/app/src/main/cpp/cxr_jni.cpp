@@ -123,7 +123,8 @@ CXR_NATIVE(jobjectArray, CxrClassifier_classify)
     {
         const Bytes grey(env, worth_copying(pixels, height, width));
         if (grey.failed()) return nullptr;
-        if (cxr_classify(classifier, grey.pixels(), size_of(height), size_of(width), size_of(width), &result, &error) != CXR_OK) {
+        if (cxr_classify(classifier, grey.pixels(), size_of(height), size_of(width), size_of(width), &result, &error) !=
+            CXR_OK) {
             throw_failure(env, error);
             return nullptr;
         }
@@ -195,9 +196,9 @@ CXR_NATIVE(jbyteArray, GreyImage_greyFromRgba)
     if (pixels == nullptr) return nullptr;
     cxr_refusal verdict = CXR_NOT_REFUSED;
     cxr_error error;
-    const cxr_status status = cxr_grey_from_colour(static_cast<const uint8_t*>(env->GetDirectBufferAddress(rgba)), CXR_RGBA,
-                                                   size_of(height), size_of(width), 4 * size_of(width),
-                                                   reinterpret_cast<uint8_t*>(pixels), &verdict, &error);
+    const cxr_status status =
+        cxr_grey_from_colour(static_cast<const uint8_t*>(env->GetDirectBufferAddress(rgba)), CXR_RGBA, size_of(height),
+                             size_of(width), 4 * size_of(width), reinterpret_cast<uint8_t*>(pixels), &verdict, &error);
     env->ReleaseByteArrayElements(grey, pixels, 0);
     if (status != CXR_OK) {
         throw_failure(env, error);
@@ -215,7 +216,8 @@ CXR_NATIVE(jbyteArray, GreyImage_checkRadiograph)
     {
         const Bytes grey(env, worth_copying(pixels, height, width));
         if (grey.failed()) return nullptr;
-        if (cxr_check_radiograph(grey.pixels(), size_of(height), size_of(width), size_of(width), &verdict, &error) != CXR_OK) {
+        if (cxr_check_radiograph(grey.pixels(), size_of(height), size_of(width), size_of(width), &verdict, &error) !=
+            CXR_OK) {
             throw_failure(env, error);
             return nullptr;
         }
