@@ -11,7 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
-from edge_runtime.errors import BackendError, EdgeRuntimeError, Fault, InputError, Refusal
+from edge_runtime.errors import BackendError, DecoderError, EdgeRuntimeError, Fault, InputError, Refusal
 from edge_runtime.prediction_set import prediction_set, refers, set_note
 from edge_runtime.predictor import Prediction, Predictor
 from edge_runtime.radiograph import HeaderFacts, Radiograph
@@ -36,7 +36,8 @@ class Answer:
     file
         The file as the caller named it.
     status
-        ``ok``; ``refused``: the file cannot be judged as a radiograph; ``error``: absent, or our own fault.
+        ``ok``; ``refused``: the file cannot be judged as a radiograph; ``error``: absent, timed out, or our
+        own fault.
     reason
         A code: a :class:`~edge_runtime.errors.Reason` or :class:`~edge_runtime.errors.Fault`; None if ok.
     message, remedy
@@ -151,6 +152,8 @@ def answer_file(
     except Refusal as refusal:
         status, reason = "refused", refusal.reason.value
         message, remedy = sentence(refusal), refusal.remedy
+    except DecoderError as error:
+        reason, message, remedy = error.fault.value, sentence(error), error.remedy
     except InputError as error:
         reason, message, remedy = Fault.UNREACHABLE.value, sentence(error), error.remedy
     except BackendError as error:

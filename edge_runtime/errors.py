@@ -7,6 +7,7 @@ from enum import Enum
 __all__ = [
     "BackendError",
     "BundleError",
+    "DecoderError",
     "EdgeRuntimeError",
     "Fault",
     "InputError",
@@ -90,7 +91,19 @@ class Fault(str, Enum):
     """A folder without a file to read."""
     BACKEND_FAILED = "backend_failed"
     OUT_OF_MEMORY = "out_of_memory"
+    DECODER_TIMED_OUT = "decoder_timed_out"
+    """Reading took longer than a file may take, and was given up."""
+    DECODER_DIED = "decoder_died"
+    """The process that read the file ended: its decoder crashed, or the system killed it."""
     INTERNAL_ERROR = "internal_error"
+
+
+class DecoderError(EdgeRuntimeError):
+    """A file's decoder hung or died, which says nothing of the file for sure: the answer's status is ``error``."""
+
+    def __init__(self, fault: Fault, what: str, *, got: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(what, got=got, remedy=remedy)
+        self.fault = fault
 
 
 class Refusal(EdgeRuntimeError):  # noqa: N818 - a refusal is an answer, not a fault

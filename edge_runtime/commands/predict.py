@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,15 +24,15 @@ from edge_runtime.commands.options import (
     require_signature_option,
     threads_option,
 )
+from edge_runtime.decoding import DecodingPool
 from edge_runtime.errors import EdgeRuntimeError, UsageError
 from edge_runtime.inputs import InputFile, expand_inputs
 from edge_runtime.predictor import Predictor
-from edge_runtime.radiograph import Radiograph
-from edge_runtime.reading import read_radiograph
+
+if TYPE_CHECKING:
+    from edge_runtime.radiograph import Radiograph
 
 __all__ = ["command"]
-
-Read = Callable[[str | Path], Radiograph]
 
 _MANY = 4
 """From so many files on, progress is shown."""
@@ -100,8 +102,23 @@ def command(
 
     For research and demonstration only. Not a medical device.
     """
+    if resume and csv_path is None and jsonl_path is None:
+        raise UsageError("--resume needs an output to go on with", expected="--csv FILE or --jsonl FILE")
+    if (frame is not None or window != 1) and jobs is not None and jobs > 1:
+        raise UsageError("--frame and --window are for one file at a time", remedy="leave out --jobs")
     with ExitStack() as stack:
+        if low_memory:
+            use_low_memory()
+        inputs = expand_inputs(named)
+        first = list(islice(inputs, _BATCH))
+        if jobs is None:
+            jobs = _jobs(len(first)) if frame is None and window == 1 and not low_memory else 1
+        if low_memory or jobs > 1:
+            threads = threads or 1  # the jobs share the cores
         bundle = stack.enter_context(open_bundle(bundle_path, require_signature=require_signature))
+        # before a model and its threads are there: the decoder starts while they do
+        pool = stack.enter_context(DecodingPool(jobs, fork_first=jobs == 1))
+        pool.start()
         sinks: list[Callable[[Answer], None]] = []
         pictures = None
         if heatmap_folder is not None:
@@ -112,26 +129,9 @@ def command(
             from edge_runtime.answer_files import AnswerTable
 
             sinks.append(stack.enter_context(AnswerTable(csv_path, bundle.manifest.labels)).add)
-        inputs = list(expand_inputs(named))
-        read: Read = read_radiograph
-        if frame is not None or window != 1:
-            if jobs is not None and jobs > 1:
-                raise UsageError("--frame and --window are for one file at a time", remedy="leave out --jobs")
-            jobs, read = 1, partial(read_radiograph, frame=frame, window=window)
-        if jobs is None:
-            from edge_runtime.batch import usable_cores
-
-            jobs = usable_cores() if len(inputs) >= _BATCH and not low_memory else 1
-        if low_memory:
-            use_low_memory()
-            threads = threads or 1
-        elif jobs > 1:
-            threads = threads or 1  # the jobs share the cores
         predictor = stack.enter_context(Predictor.open(bundle, artifact, backend, threads))
         held: set[str] = set()
         outputs = [path for path in (csv_path if resume else None, jsonl_path) if path is not None]
-        if resume and not outputs:
-            raise UsageError("--resume needs an output to go on with", expected="--csv FILE or --jsonl FILE")
         for number, path in enumerate(outputs):
             from edge_runtime.resumable import ResumableOutput
 
@@ -141,34 +141,49 @@ def command(
             held = output.done if number == 0 else held & output.done
             if pictures is not None:
                 pictures.reserve(output.pictures)
+        # counted by a walk of its own where somebody wants to know: nothing keeps a folder's files
+        watched = sys.stderr.isatty() and not (as_json and sys.stdout.isatty()) and len(first) >= _MANY
+        total = sum(1 for item in expand_inputs(named) if _left(item, held)) if held or watched else None
         if held:
-            inputs = [item for item in inputs if isinstance(item, Answer) or item.name not in held]
-            click.echo(f"{len(held)} files are in the output already; {len(inputs)} are left.", err=True)
+            click.echo(f"{len(held)} files are in the output already; {total} are left.", err=True)
         if as_json:
             from edge_runtime.answer_lines import write_line
 
             sinks.append(write_line)
             for note in predictor.notes:
                 click.echo(note, err=True)
-        outcomes = _outcomes(stack, bundle, predictor, inputs, jobs, read)
-        draw = _draw_nothing if pictures is None else pictures.add
-        quiet = as_json and sys.stdout.isatty()
-        answers, drawn = _answer_all(outcomes, len(inputs), draw, sinks, quiet=quiet)
-    if not as_json:
-        from edge_runtime.answer_view import show_answers
+        else:
+            from edge_runtime.answer_view import AnswerView
 
-        show_answers(answers, predictor)
-    return 0 if drawn and all(answer.status != "error" for answer in answers) else 1
+            view = stack.enter_context(AnswerView(predictor))
+            sinks.append(view.add)
+        wanted = (item for item in chain(first, inputs) if _left(item, held))
+        outcomes = _outcomes(bundle, predictor, wanted, jobs, pool, partial(pool.read, frame=frame, window=window))
+        draw = _draw_nothing if pictures is None else pictures.add
+        return 0 if _answer_all(outcomes, draw, sinks, total if watched else None) else 1
+
+
+def _jobs(files: int) -> int:
+    from edge_runtime.batch import usable_cores
+
+    return usable_cores() if files >= _BATCH else 1
+
+
+def _left(item: InputFile | Answer, held: set[str]) -> bool:
+    return isinstance(item, Answer) or item.name not in held
 
 
 def _outcomes(
-    stack: ExitStack, bundle: Bundle, predictor: Predictor, inputs: list[InputFile | Answer], jobs: int, read: Read
+    bundle: Bundle,
+    predictor: Predictor,
+    inputs: Iterator[InputFile | Answer],
+    jobs: int,
+    pool: DecodingPool,
+    read: Callable[[str | Path], Radiograph],
 ) -> Iterator[Outcome]:
     if jobs > 1:
         from edge_runtime.batch import answer_in_order
-        from edge_runtime.decoding import DecodingPool
 
-        pool = stack.enter_context(DecodingPool(jobs))
         return answer_in_order(bundle, predictor, inputs, jobs, pool)
     return (
         Outcome(item) if isinstance(item, Answer) else answer_file(predictor, item.path, item.name, read=read)
@@ -178,14 +193,13 @@ def _outcomes(
 
 def _answer_all(
     outcomes: Iterable[Outcome],
-    total: int,
     draw: Callable[[Outcome], Path | None],
     sinks: list[Callable[[Answer], None]],
-    quiet: bool,
-) -> tuple[list[Answer], bool]:
-    """Take every outcome; also tell whether every heat map that was asked for could be drawn."""
-    answers, drawn = [], True
-    with _progress(total, quiet) as advance:
+    total: int | None,
+) -> bool:
+    """Take every outcome as it comes and keep none; tell whether none was an error and every picture was drawn."""
+    fine = True
+    with _progress(total) as advance:
         for outcome in outcomes:
             answer = outcome.answer
             try:
@@ -193,13 +207,13 @@ def _answer_all(
                 if picture is not None:
                     answer = replace(answer, heatmap_file=str(picture))
             except EdgeRuntimeError as error:  # a full disk must not cost the other answers
-                drawn = False
+                fine = False
                 answer = replace(answer, notes=(*answer.notes, f"The heat map was not written: {error}"))
             for sink in sinks:
                 sink(answer)
-            answers.append(answer)
+            fine = fine and answer.status != "error"
             advance()
-    return answers, drawn
+    return fine
 
 
 def _draw_nothing(_: Outcome) -> None:
@@ -207,8 +221,8 @@ def _draw_nothing(_: Outcome) -> None:
 
 
 @contextmanager
-def _progress(total: int, quiet: bool) -> Iterator[Callable[[], None]]:
-    if quiet or total < _MANY or not sys.stderr.isatty():
+def _progress(total: int | None) -> Iterator[Callable[[], None]]:
+    if total is None:
         yield lambda: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import faulthandler
 import json
+import multiprocessing
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -15,9 +18,16 @@ import pytest
 from click.testing import Result
 from PIL import Image
 
+from edge_runtime import decoding
+from edge_runtime.answer import error_answer
+from edge_runtime.answer_view import AnswerView
+from edge_runtime.bundle import open_bundle
 from edge_runtime.decoding import DecodingPool
-from edge_runtime.errors import InputError, Refusal
+from edge_runtime.decoding_messages import receive_radiograph
+from edge_runtime.errors import DecoderError, Fault, InputError, Refusal
+from edge_runtime.predictor import Predictor
 from edge_runtime.reading import read_radiograph
+from edge_runtime.reading.limits import DEFAULT_LIMITS
 from tests.edge_runtime.conftest import write_dicom
 from tests.edge_runtime.tiny_bundle import gradient
 
@@ -67,42 +77,112 @@ def test_a_worker_reads_what_the_reader_reads(pool: DecodingPool, chest_dicom: P
         pool.read(tmp_path / "absent.dcm")
 
 
+def pid_of(pool: DecodingPool) -> int:
+    worker = pool._free.queue[0]
+    assert worker is not None
+    assert worker._process.pid is not None
+    return int(worker._process.pid)
+
+
 def test_a_slow_file_costs_its_worker_and_no_more(pool: DecodingPool, tmp_path: Path, chest_png: Path) -> None:
     pool.read(chest_png)  # started
     slow = tmp_path / "slow.png"
     Image.fromarray(np.random.default_rng(1).integers(0, 255, (6000, 6000), np.uint8)).save(slow, compress_level=1)
     pool._seconds = 0.01
-    with pytest.raises(Refusal, match="took too long"):
+    with pytest.raises(DecoderError, match="took too long") as caught:
         pool.read(slow)
+    assert caught.value.fault is Fault.DECODER_TIMED_OUT
     pool._seconds = 30.0
     assert pool.read(chest_png).source_format == "PNG"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
-def test_a_dead_worker_is_replaced(pool: DecodingPool, chest_png: Path) -> None:
-    pool.read(chest_png)
-    worker = pool._free.queue[0]
-    assert worker is not None
-    assert worker._process.pid is not None
-    os.kill(worker._process.pid, signal.SIGSTOP)  # a worker that hangs in a decoder's loop
-    pool._seconds = 0.2
-    with pytest.raises(Refusal, match="took too long"):
+@pytest.mark.parametrize("fork_first", [False, True])
+def test_a_worker_that_hangs_or_dies_is_replaced(chest_png: Path, fork_first: bool) -> None:
+    with DecodingPool(1, fork_first=fork_first) as pool:
+        pool.start()
         pool.read(chest_png)
-    pool._seconds = 30.0
-    assert pool.read(chest_png).source_format == "PNG"
-    worker = pool._free.queue[0]
-    assert worker is not None
-    worker._process.kill()
-    worker._process.join()
-    assert pool.read(chest_png).source_format == "PNG"
+        os.kill(pid_of(pool), signal.SIGSTOP)  # a worker that hangs in a decoder's loop, deaf to any handler
+        pool._seconds = 0.2
+        with pytest.raises(DecoderError, match="took too long") as hung:
+            pool.read(chest_png)
+        assert hung.value.fault is Fault.DECODER_TIMED_OUT
+        pool._seconds = 30.0
+        assert pool.read(chest_png).source_format == "PNG"
+        dead = pid_of(pool)
+        worker = pool._free.queue[0]
+        assert worker is not None
+        worker._process.kill()
+        worker._process.join()
+        assert pool.read(chest_png).source_format == "PNG", "a worker that died before its turn costs nothing"
+        assert pid_of(pool) != dead
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a worker that was forked keeps what is put in place of the reader")
+def test_a_decoder_that_crashes_is_an_error_of_its_file_alone(
+    tiny_bundle: Path, chest_png: Path, tmp_path: Path, run_command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = Path(shutil.copy(chest_png, tmp_path / "crash.png"))
+    after = Path(shutil.copy(chest_png, tmp_path / "after.png"))
+
+    def read(path: str, *arguments: object, **options: object) -> object:
+        if path == str(bad):
+            faulthandler.disable()  # its report would be the test run's own
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return read_radiograph(path, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(decoding, "read_radiograph", read)
+    result = run_command("predict", tiny_bundle, chest_png, bad, after, "--json", "--window", 1)
+    assert result.exit_code == 1
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(a["status"], a["reason"]) for a in answers] == [("ok", None), ("error", "decoder_died"), ("ok", None)]
+    assert "crash.png" in answers[1]["message"] and "SIGSEGV" in answers[1]["message"]
+    assert answers[1]["remedy"]
+
+
+def test_frame_and_window_reach_the_worker(pool: DecodingPool, tmp_path: Path) -> None:
+    pages = [Image.fromarray(gradient(200, 200, seed)) for seed in (1, 2)]
+    pages[0].save(tmp_path / "two.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(Refusal) as refusal:
+        pool.read(tmp_path / "two.tif")
+    assert refusal.value.reason == "multi_frame"
+    np.testing.assert_array_equal(pool.read(tmp_path / "two.tif", frame=2).pixels, gradient(200, 200, 2))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's address space")
 def test_a_worker_may_not_take_all_memory(tmp_path: Path) -> None:
     large = tmp_path / "large.png"
-    Image.fromarray(np.zeros((7000, 7000), np.uint8)).save(large)
-    with DecodingPool(1, memory_bytes=24 * 2**20) as pool, pytest.raises(Refusal):
-        pool.read(large)
+    noise = np.random.default_rng(1).integers(0, 255, (7000, 7000), np.uint8)
+    Image.fromarray(noise).save(large, compress_level=0)
+    with DecodingPool(1) as pool:
+        np.testing.assert_array_equal(pool.read(large).pixels, noise)
+    with DecodingPool(1, memory_bytes=24 * 2**20) as pool:
+        with pytest.raises(Refusal) as caught:
+            pool.read(large)
+        assert caught.value.reason == "too_large"
+        small = tmp_path / "small.png"
+        Image.fromarray(gradient(200, 200)).save(small)
+        assert pool.read(small).source_format == "PNG", "the worker goes on"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [b"no JSON"],
+        [b"{}"],
+        [b'{"picture":{"shape":[2,2],"source_format":"PNG","facts":{},"notes":[],"more":1}}'],
+        [b'{"picture":{"shape":[99999,99999],"source_format":"PNG","facts":{},"notes":[]}}', b"1234"],
+        [b'{"picture":{"shape":[2,2],"source_format":"PNG","facts":{},"notes":[]}}', b"123"],
+        [b'{"picture":{"shape":[2,2],"source_format":"PNG","facts":{},"notes":[]}}', b"12345"],
+        [b'{"failure":{"what":"w","got":null,"expected":null,"remedy":null,"reason":"because"}}'],
+    ],
+)
+def test_what_a_hostile_decoder_says_is_not_believed(sent: list[bytes]) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    for message in sent:
+        theirs.send_bytes(message)
+    with ours, theirs, pytest.raises(OSError, match="decoder"):
+        receive_radiograph(ours, DEFAULT_LIMITS)
 
 
 def test_jobs_give_the_same_answers_in_the_same_order(
@@ -161,3 +241,28 @@ def test_resuming_does_not_mix_artifacts_or_foreign_files(
     assert "cannot be resumed" in foreign.stderr or "not an output that can be resumed" in foreign.stderr
     assert table.read_text() == "name,age\nJane,7\n"
     assert run_command("predict", tiny_bundle, chest_png, "--resume").exit_code == 2
+
+
+def test_many_files_are_lines_or_counts_and_none_is_kept(
+    tiny_bundle: Path, tmp_path: Path, run_command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films = tmp_path / "many"
+    films.mkdir()
+    for number in range(45):
+        Image.fromarray(gradient(200, 200, number)).save(films / f"{number:02}.png")
+    (films / "30.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    result = run_command("predict", tiny_bundle, films, "--jobs", 1)
+    lines = [line for line in result.stdout.splitlines() if "\t" in line]
+    assert [line.partition("\t")[2] for line in lines] == [str(films / f"{number:02}.png") for number in range(45)]
+    assert lines[30].startswith("refused: unreadable")
+    assert "45 files: 44 ok, 1 refused" in result.stdout
+    with open_bundle(tiny_bundle) as bundle, Predictor.open(bundle) as predictor:
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+        view = AnswerView(predictor)
+        for number in range(2000):
+            view.add(error_answer(f"{number}.png", Fault.UNREACHABLE, f"{number}.png is away"))
+            view.add(error_answer(f"{number}.dcm", Fault.INTERNAL_ERROR, f"the fault {number}"))
+        assert len(view._table) <= 40
+        assert len(view._remarks) <= 20
+        assert all(len(files) <= 3 for files in view._remarks.values())
+        assert view._statuses["error"] == 4000

@@ -14,12 +14,13 @@ import pytest
 from click.testing import Result
 
 from edge_runtime.answer import Outcome, answer_file
-from edge_runtime.bundle import open_bundle, rewrite_manifest
+from edge_runtime.bundle import file_entry, open_bundle, rewrite_manifest
 from edge_runtime.errors import BackendError, BundleError, Reason, Refusal
 from edge_runtime.manifest import Conformal, Gate, encode_manifest, parse_manifest
 from edge_runtime.prediction_set import prediction_set, refers, set_note
 from edge_runtime.predictor import Predictor
 from edge_runtime.radiograph import HeaderFacts
+from edge_runtime.reading import read_radiograph
 from edge_runtime.refusing import age_in_years, check_age, check_score, reason_of
 from tests.edge_runtime.conftest import write_dicom
 from tests.edge_runtime.tiny_bundle import LABELS, SHAPES
@@ -177,22 +178,45 @@ def test_json_csv_and_table_show_the_set(own_bundle: Path, chest_png: Path, tmp_
     assert "Refer to a reader" in table
 
 
-def test_a_learnt_refusal_is_in_every_output(
-    own_bundle: Path, chest_png: Path, tmp_path: Path, run_command: Run
-) -> None:
-    # The tiny graph's score is a mean of activations: above 0 for any picture, so this bundle's is moved to 1.
-    with open_bundle(own_bundle) as bundle, Predictor.open(bundle) as predictor:
-        from edge_runtime.reading import read_radiograph
+def move_gate_score(root: Path, by: float) -> None:
+    """Let the bundle's graph answer with another gate score, and give the bundle a gate."""
+    import onnx
 
+    path = root / "artifacts/onnx-fp32.onnx"
+    model = onnx.load(path)
+    (node,) = [n for n in model.graph.node if n.output[0] == "gate_score"]
+    node.output[0] = "unmoved"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32([by]), "by"))
+    model.graph.node.append(onnx.helper.make_node("Add", ["unmoved", "by"], ["gate_score"]))
+    onnx.save(model, path)
+    with open_bundle(root) as bundle:
+        artifact = bundle.manifest.artifacts[0]
+        artifact = msgspec.structs.replace(artifact, files=(file_entry(root, "artifacts/onnx-fp32.onnx"),))
+        rewrite_manifest(bundle, msgspec.structs.replace(bundle.manifest, artifacts=(artifact,), gate=GATE))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [(0.5, None), (1.5, "not_a_radiograph"), (2.5, "inverted"), (3.5, "lateral_view"), (9.5, "lateral_view")],
+)
+def test_a_learnt_refusal_is_in_every_output(
+    own_bundle: Path, chest_png: Path, tmp_path: Path, run_command: Run, wanted: float, reason: str | None
+) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed: the tiny graph cannot be changed")
+    with open_bundle(own_bundle) as bundle, Predictor.open(bundle) as predictor:
         score = predictor.predict(read_radiograph(chest_png).pixels).gate_score
-        rewrite_manifest(bundle, msgspec.structs.replace(bundle.manifest, gate=GATE))
+    move_gate_score(own_bundle, wanted - score)
     result = run_command("predict", own_bundle, chest_png, "--json", "--csv", tmp_path / "out.csv")
     answer = json.loads(result.stdout)
-    reason = reason_of(GATE, score)
-    assert (answer["status"], answer["reason"]) == (("ok", None) if reason is None else ("refused", reason.value))
-    assert answer["gate_score"] == pytest.approx(score)
+    assert (answer["status"], answer["reason"]) == ("ok" if reason is None else "refused", reason)
+    assert answer["gate_score"] == pytest.approx(wanted, abs=1e-4)
+    for told in ("label", "probabilities", "prediction_set", "refer"):
+        assert reason is None or answer[told] is None, "of what is refused, nothing is told"
     (row,) = csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8"))
-    assert float(row["gate_score"]) == pytest.approx(score, abs=1e-4)
+    assert float(row["gate_score"]) == pytest.approx(wanted, abs=1e-4)
+    assert (row["reason"], row["label"]) == (reason or "", answer["label"] or "")
+    table = run_command("predict", own_bundle, chest_png).stdout
+    assert (reason is None) or f"refused: {reason}" in table
     assert result.exit_code == 0, "a refusal is an answer"
 
 
