@@ -10,8 +10,16 @@ from typing import Any
 
 import click
 
+from edge_runtime.backends.footprint import use_low_memory
 from edge_runtime.bundle import open_bundle
-from edge_runtime.commands.options import artifact_option, backend_option, bundle_argument, threads_option
+from edge_runtime.commands.options import (
+    artifact_option,
+    backend_option,
+    bundle_argument,
+    low_memory_option,
+    require_signature_option,
+    threads_option,
+)
 from edge_runtime.errors import UsageError
 
 __all__ = ["command", "default_site", "site_option"]
@@ -85,6 +93,8 @@ site_option = click.option(
 @artifact_option
 @backend_option
 @threads_option
+@low_memory_option
+@require_signature_option
 def command(
     bundle_path: Path,
     host: str,
@@ -103,6 +113,8 @@ def command(
     artifact: str | None,
     backend: str,
     threads: int | None,
+    low_memory: bool,
+    require_signature: bool,
 ) -> int:
     """Serve the page of BUNDLE until Ctrl-C.
 
@@ -135,8 +147,11 @@ def command(
         keep_originals=not no_originals,
         mobile=mobile,
     )
+    if low_memory:
+        use_low_memory()
+        threads = threads or 1
     with ExitStack() as stack:
-        bundle = stack.enter_context(open_bundle(bundle_path))
+        bundle = stack.enter_context(open_bundle(bundle_path, require_signature=require_signature))
         predictor = stack.enter_context(Predictor.open(bundle, artifact, backend, threads))
         records = None if keep_nothing else stack.enter_context(Records(site))
         accounts = None if no_login else stack.enter_context(closing(Accounts(site)))

@@ -12,6 +12,7 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import Forbidden
 
 from edge_runtime.web.accounts import Role
+from edge_runtime.web.language import gettext
 from edge_runtime.web.station import current_station
 
 __all__ = ["Visitor", "administrators_only", "current_actor", "install", "is_administrator", "local_path", "public"]
@@ -44,9 +45,11 @@ def public(endpoint: str) -> None:
     _public.add(endpoint)
 
 
-def current_actor() -> str:
-    """Name for the audit log."""
-    return current_user.name if current_station().accounts is not None else "local"
+def current_actor(said: str | None = None) -> str:
+    """Name for the audit log. Without accounts it is what the one person there ``said``, marked as nobody's login."""
+    if current_station().accounts is not None:
+        return str(current_user.name)
+    return "local" if said is None else f"{said} (no login)"
 
 
 def is_administrator() -> bool:
@@ -62,7 +65,7 @@ def administrators_only(view: Callable[P, R]) -> Callable[P, R]:
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         if not is_administrator():
-            raise Forbidden("Only an administrator may do this.")
+            raise Forbidden(gettext("Only an administrator may do this."))
         return view(*args, **kwargs)
 
     return guarded
@@ -119,8 +122,8 @@ def install(app: Flask) -> None:
     @app.errorhandler(CSRFError)
     def forged(_error: CSRFError) -> Any:
         if request.path.startswith("/api/"):
-            body = {"status": "error", "reason": "csrf", "message": "This page is too old.", "remedy": "Load it again."}
-            return jsonify(body), 400
+            message, remedy = gettext("This page is too old."), gettext("Load it again.")
+            return jsonify({"status": "error", "reason": "csrf", "message": message, "remedy": remedy}), 400
         return redirect(url_for("sign_in.login", stale=1), 303)
 
 
@@ -130,8 +133,8 @@ def _please_log_in() -> Response | Any:
             {
                 "status": "error",
                 "reason": "login",
-                "message": "This needs a login or a token.",
-                "remedy": "Log in on the page, or send the header 'Authorization: Bearer TOKEN'.",
+                "message": gettext("This needs a login or a token."),
+                "remedy": gettext("Log in on the page, or send the header 'Authorization: Bearer TOKEN'."),
             }
         )
         response.status_code = 401

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from io import BytesIO
 from typing import Any
 
@@ -17,14 +17,19 @@ from edge_runtime.radiograph import Radiograph
 
 __all__ = ["answer_body", "display_image"]
 
+IDENTITY = ("patient_id", "sop_instance_uid")
+"""Header facts that name the patient or the image."""
 
-def answer_body(outcome: Outcome, labels: Sequence[str], display_edge: int, waited_ms: float) -> dict[str, Any]:
+
+def answer_body(
+    outcome: Outcome, labels: Sequence[str], display_edge: int, waited_ms: float, *, identity: bool = False
+) -> dict[str, Any]:
     """Return the answer as a JSON object.
 
     The keys of ``Answer.to_json_object`` and, each null where there is none:
 
-    ``facts``
-        Header facts.
+    ``facts``, ``identity_hidden``
+        Header facts; those that name the patient are null unless ``identity``, and the second says whether any is.
     ``image``
         ``{"url", "width", "height", "source_width", "source_height", "source_format"}``: the grey pixels that
         were judged, as a PNG data URL of at most ``display_edge`` pixels a side.
@@ -34,7 +39,11 @@ def answer_body(outcome: Outcome, labels: Sequence[str], display_edge: int, wait
     body = outcome.answer.to_json_object()
     body["timings_ms"] = {**(body.get("timings_ms") or {}), "wait": round(waited_ms, 1)}
     facts = outcome.answer.facts
+    named = facts is not None and any(getattr(facts, key) for key in IDENTITY)
+    if facts is not None and not identity:
+        facts = replace(facts, **dict.fromkeys(IDENTITY))
     body["facts"] = None if facts is None else asdict(facts)
+    body["identity_hidden"] = named and not identity
     body["image"] = None if outcome.radiograph is None else display_image(outcome.radiograph, display_edge)
     if outcome.prediction is None:
         body["heatmap"] = None

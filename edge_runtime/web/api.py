@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from importlib.resources import files
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,6 +17,7 @@ from edge_runtime.answer import Outcome, answer_file
 from edge_runtime.records import RecordsError
 from edge_runtime.web.access import current_actor, public
 from edge_runtime.web.answer_body import answer_body
+from edge_runtime.web.explanations import explained
 from edge_runtime.web.operating import point_in_force
 from edge_runtime.web.station import Station, current_station
 from edge_runtime.web.upload import received_file
@@ -35,23 +37,25 @@ def predict() -> Response:
 
     200 for an answer, also when the file was refused as unsuitable: the request was served, ``status`` tells.
     500 when the runtime failed on the file, 400 without exactly one file, 413 too large, 503 with Retry-After
-    when all places are taken.
+    when all places are taken. The patient's identifiers are null; ``identity=1`` shows them where the records' log
+    can keep that they were shown.
     """
     station = current_station()
     path, name = received_file(request.files, station.config.max_upload_bytes)
     with station.queue.turn() as waited_ms:
-        outcome = answer_file(station.predictor, path, name=name, read=station.read)
-    body = answer_body(outcome, station.bundle.manifest.labels, station.config.display_edge, waited_ms)
+        outcome = _named(answer_file(station.predictor, path, name=name, read=station.read), path, name)
+    shown = request.args.get("identity") == "1" and station.records is not None
+    body = answer_body(outcome, station.bundle.manifest.labels, station.config.display_edge, waited_ms, identity=shown)
+    body["explanation"] = explained(body)
     point = point_in_force(station.records, station.bundle.manifest)
     body["operating_point"] = None if point is None else point.mark(outcome.answer.probabilities)
     body["study"], unwritten = _write_down(station, outcome, path, name)
     body["notes"] += unwritten
+    if shown and station.records is not None:
+        station.records.log("identity shown", actor=current_actor(), subject=body["study"])
     station.metrics.answers.labels(outcome.answer.status, outcome.answer.reason or "").inc()
     for step, milliseconds in body["timings_ms"].items():
         station.metrics.step_seconds.labels(step).observe(milliseconds / 1000)
-    for key in ("message", "remedy"):
-        if body[key] is not None:  # the sender knows the file by its own name, not by ours
-            body[key] = body[key].replace(str(path), name).replace(path.name, name)
     response = jsonify(body)
     response.status_code = 500 if outcome.answer.status == "error" else 200
     return response
@@ -89,6 +93,16 @@ def metrics() -> Response:
         raise Unauthorized("This needs a login or a token.")
     station.metrics.present.set(station.queue.present)
     return Response(station.metrics.text(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _named(outcome: Outcome, path: Path, name: str) -> Outcome:
+    """Call the file what its sender calls it, wherever the runtime's sentences name it."""
+
+    def own(text: str | None) -> str | None:
+        return None if text is None else text.replace(str(path), name).replace(path.name, name)
+
+    answer = outcome.answer
+    return replace(outcome, answer=replace(answer, message=own(answer.message), remedy=own(answer.remedy)))
 
 
 def _write_down(station: Station, outcome: Outcome, path: Path, name: str) -> tuple[str | None, list[str]]:

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from flask import Flask, request
 from werkzeug.exceptions import Forbidden
 
+from edge_runtime.web.language import gettext
+
 __all__ = ["install"]
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -28,4 +30,4 @@ def install(app: Flask) -> None:
         origin = request.headers.get("Origin")
         foreign_origin = origin is not None and urlsplit(origin).netloc != request.host
         if site not in ("same-origin", "none") or foreign_origin:
-            raise Forbidden("This request was sent by another web site.")
+            raise Forbidden(gettext("This request was sent by another web site."))

@@ -4,28 +4,43 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from math import sqrt
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from edge_runtime.errors import UsageError
 from edge_runtime.manifest import Manifest
 from edge_runtime.records import Records
+from edge_runtime.web.language import gettext
 
-__all__ = ["SETTING", "OperatingCurve", "OperatingPoint", "choose", "clear", "curve_of", "point_in_force", "wilson"]
+__all__ = [
+    "SETTING",
+    "OperatingCurve",
+    "OperatingPoint",
+    "choose",
+    "clear",
+    "curve_of",
+    "described",
+    "point_in_force",
+    "strange_curve",
+    "wilson",
+]
 
 SETTING = "operating_point"
 Z = 1.959964  # 95 %
 
 
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
 class CurvePoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Counts on the bundle's validation radiographs where the class is called from ``threshold`` on."""
 
-    threshold: float
-    true_positives: int
-    false_negatives: int
-    false_positives: int
-    true_negatives: int
+    threshold: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    true_positives: Count
+    false_negatives: Count
+    false_positives: Count
+    true_negatives: Count
 
 
 class OperatingCurve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,21 +71,36 @@ class OperatingPoint:
 
 
 def curve_of(manifest: Manifest) -> OperatingCurve | None:
-    """Return the bundle's curve; None where it has none, or one of a form that this runtime does not know."""
+    """Return the bundle's curve, without classes that it has no point of; None where there is nothing to choose on.
+
+    That is where the bundle has none, or one of a form that this runtime does not know: :func:`strange_curve` tells.
+    """
     if manifest.operating_curve is None:
         return None
     try:
-        return msgspec.convert(manifest.operating_curve, OperatingCurve)
+        curve = msgspec.convert(manifest.operating_curve, OperatingCurve, from_attributes=True)
     except msgspec.ValidationError:
         return None
+    curves = {label: points for label, points in curve.curves.items() if points and label in manifest.labels}
+    return OperatingCurve(curve.split, curve.radiographs, curves) if curves else None
+
+
+def strange_curve(manifest: Manifest) -> bool:
+    """True where the bundle has a curve that this runtime cannot use."""
+    return manifest.operating_curve is not None and curve_of(manifest) is None
 
 
 def described(curve: OperatingCurve) -> dict[str, Any]:
-    """Return the curve for drawing: sensitivity and specificity with 95 % Wilson intervals at each threshold."""
+    """Return the curve for drawing: by rising threshold, sensitivity and specificity with 95 % Wilson intervals.
+
+    ``cases`` says of how many radiographs of a class, and how many others, its points are counts.
+    """
+    curves = {label: sorted(points, key=lambda point: point.threshold) for label, points in curve.curves.items()}
     return {
         "split": curve.split,
         "radiographs": curve.radiographs,
-        "curves": {label: [_described(point) for point in points] for label, points in curve.curves.items()},
+        "cases": {label: _cases(points[0]) for label, points in curves.items()},
+        "curves": {label: [_described(point) for point in points] for label, points in curves.items()},
     }
 
 
@@ -104,11 +134,13 @@ def choose(records: Records, manifest: Manifest, label: object, threshold: objec
         Not a class of this bundle, a threshold outside 0 to 1, or no reason.
     """
     if label not in manifest.labels:
-        raise UsageError("This is no class of the bundle.", got=str(label)[:60], expected=", ".join(manifest.labels))
+        raise UsageError(
+            gettext("This is no class of the bundle."), got=str(label)[:60], expected=", ".join(manifest.labels)
+        )
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
-        raise UsageError("The threshold is not a number from 0 to 1.", got=str(threshold)[:60])
+        raise UsageError(gettext("The threshold is not a number from 0 to 1."), got=str(threshold)[:60])
     if not isinstance(reason, str) or not reason.strip():
-        raise UsageError("A change of the operating point needs a reason.")
+        raise UsageError(gettext("A change of the operating point needs a reason."))
     value = {
         "label": label,
         "threshold": round(float(threshold), 6),
@@ -128,8 +160,12 @@ def to_json(point: OperatingPoint | None) -> dict[str, Any] | None:
     return None if point is None else asdict(point)
 
 
+def _cases(point: CurvePoint) -> tuple[int, int]:
+    return point.true_positives + point.false_negatives, point.false_positives + point.true_negatives
+
+
 def _described(point: CurvePoint) -> dict[str, Any]:
-    sick, well = point.true_positives + point.false_negatives, point.false_positives + point.true_negatives
+    sick, well = _cases(point)
     return {
         "threshold": point.threshold,
         "sensitivity": wilson(point.true_positives, sick),

@@ -13,9 +13,17 @@ from edge_runtime.heatmap import PALETTE, overlay_png
 from edge_runtime.manifest import ParityResult
 from edge_runtime.web import operating
 from edge_runtime.web.access import current_actor, is_administrator
+from edge_runtime.web.explanations import explained
 from edge_runtime.web.language import gettext
 from edge_runtime.web.station import Station, current_station
-from edge_runtime.web.studies_api import KEY, confusion_body, present_study, query_of_request, records_or_404
+from edge_runtime.web.studies_api import (
+    KEY,
+    confusion_body,
+    present_study,
+    query_of_request,
+    records_or_404,
+    without_file_name,
+)
 from edge_runtime.web.studies_csv import years_of
 
 __all__ = ["ModelFacts", "blueprint", "model_facts"]
@@ -145,7 +153,8 @@ def operating_point() -> str:
     void = point is None and bool(history) and history[0].value is not None
     return render_template(
         "operating_point.html", point=point, void=void, history=history, curve=operating.curve_of(manifest),
-        actor=current_actor(), **_common(),
+        strange=operating.strange_curve(manifest), actor=current_actor(),
+        suggested=manifest.operating_thresholds or {}, **_common(),
     )  # fmt: skip
 
 
@@ -166,7 +175,8 @@ def report(key: str) -> str:
     return render_template(
         "report.html", study=found, shown=shown, header_facts=[pair for pair in (*header, *dated) if pair[1]],
         has_image=records.files.pixels_file(key) is not None, has_heatmap=records.heatmap(key) is not None,
-        answer=found.answer, mark=None if point is None else point.mark(found.answer["probabilities"]),
+        answer=found.answer, explanation=explained(found.answer if shown else without_file_name(found)),
+        mark=None if point is None else point.mark(found.answer["probabilities"]),
         set_sentence=_set_sentence(found.answer), notes=records.notes(key),
         verdict_word=found.verdict and _verdict_words()[found.verdict.verdict], **_common(),
     )  # fmt: skip
@@ -179,7 +189,7 @@ def overlay(key: str) -> Response:
     found = present_study(records, key)
     pixels, maps = records.files.pixels(key), records.heatmap(key)
     if pixels is None or maps is None:
-        raise NotFound("There is no heat map of this study.")
+        raise NotFound(gettext("There is no heat map of this study."))
     index = list(found.answer["probabilities"]).index(found.answer["label"])
     picture = overlay_png(pixels, maps[index], current_station().config.display_edge)
     return Response(picture, mimetype="image/png")
@@ -208,6 +218,7 @@ def _common() -> dict[str, Any]:
         "translated_labels": [gettext(label) for label in facts.labels],
         "palette": PALETTE,
         "study_address": url_for("pages.study", key="0" * 32).replace("0" * 32, "{key}"),
+        "api_address": url_for("studies.study", key="0" * 32).replace("0" * 32, "{key}"),
     }
 
 

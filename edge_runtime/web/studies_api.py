@@ -14,11 +14,22 @@ from edge_runtime.records import SORT_KEYS, Records, RecordsError, Study, StudyQ
 from edge_runtime.records.study import VerdictWord
 from edge_runtime.web import operating
 from edge_runtime.web.access import administrators_only, current_actor
+from edge_runtime.web.accounts import LONGEST_NAME
+from edge_runtime.web.explanations import explained
+from edge_runtime.web.failures import records_failed
+from edge_runtime.web.language import gettext
 from edge_runtime.web.operating import OperatingPoint, point_in_force, wilson
 from edge_runtime.web.station import current_station
 from edge_runtime.web.studies_csv import studies_csv
 
-__all__ = ["blueprint", "confusion_body", "present_study", "query_of_request", "records_or_404"]
+__all__ = [
+    "blueprint",
+    "confusion_body",
+    "present_study",
+    "query_of_request",
+    "records_or_404",
+    "without_file_name",
+]
 
 blueprint = Blueprint("studies", __name__, url_prefix="/api/v1")
 
@@ -81,7 +92,7 @@ def image(key: str) -> Response:
     present_study(records, key)
     path = records.files.pixels_file(key)
     if path is None:
-        raise NotFound("Nothing could be read of this file.")
+        raise NotFound(gettext("Nothing could be read of this file."))
     default = current_station().config.display_edge
     edge = min(LARGEST_EDGE, max(32, request.args.get("edge", default, type=int)))
     with Image.open(path, formats=["PNG"]) as picture:
@@ -100,7 +111,7 @@ def heatmap(key: str) -> Response:
     found = present_study(records, key)
     values = records.heatmap(key)
     if values is None:
-        raise NotFound("There is no heat map of this study.")
+        raise NotFound(gettext("There is no heat map of this study."))
     labels = list(found.answer["probabilities"] or ())
     return jsonify({"labels": labels, "values": [[[round(float(v), 3) for v in row] for row in m] for m in values]})
 
@@ -140,7 +151,7 @@ def similar(key: str) -> Response:
         {
             "similar": [
                 {
-                    "study": near.study.to_json_object(with_identity=shown),
+                    "study": _study_body(near.study, None, shown),
                     "similarity": round(near.similarity, 4),
                     "label": near.label,
                 }
@@ -189,15 +200,14 @@ def operating_point() -> Response:
 @blueprint.put("/operating-point")
 @administrators_only
 def set_operating_point() -> Response:
-    """Choose an operating point, or take it back (``{"label": null}``)."""
+    """Choose an operating point, or take it back (``{"label": null}``); without a login the body has a ``name``."""
     records, body = records_or_404(), _body()
+    actor = current_actor(None if current_station().accounts is not None else _text(body, "name", LONGEST_NAME))
     if body.get("label") is None and "label" in body:
-        operating.clear(records, current_actor())
+        operating.clear(records, actor)
     else:
         manifest = current_station().bundle.manifest
-        operating.choose(
-            records, manifest, body.get("label"), body.get("threshold"), body.get("reason"), current_actor()
-        )
+        operating.choose(records, manifest, body.get("label"), body.get("threshold"), body.get("reason"), actor)
     return operating_point()
 
 
@@ -217,7 +227,7 @@ def records_or_404() -> Records:
     """Return the site's records; 404 where the page keeps none."""
     records = current_station().records
     if records is None:
-        raise NotFound("This page keeps no records.")
+        raise NotFound(gettext("This page keeps no records."))
     return records
 
 
@@ -226,7 +236,7 @@ def present_study(records: Records, key: str) -> Study:
     try:
         return records.study(key)
     except RecordsError as error:
-        raise NotFound("There is no such study; it may have been deleted.") from error
+        raise NotFound(gettext("There is no such study; it may have been deleted.")) from error
 
 
 def query_of_request(*, paged: bool) -> StudyQuery:
@@ -291,23 +301,34 @@ def confusion_body(records: Records) -> dict[str, Any]:
 def _study_body(study: Study, point: OperatingPoint | None, shown: bool) -> dict[str, Any]:
     body = study.to_json_object(with_identity=shown)
     body["identity_hidden"] = not shown
+    if not shown:
+        body["answer"] = without_file_name(study)
+    body["answer"]["explanation"] = explained(body["answer"])
     body["operating_point"] = None if point is None else point.mark(study.answer["probabilities"])
     return body
+
+
+def without_file_name(study: Study) -> dict[str, Any]:
+    """Return the answer without the sender's name for the file, which often is the patient's."""
+    answer = {**study.answer, "file": None}
+    for key in ("message", "remedy"):
+        if answer[key]:
+            answer[key] = answer[key].replace(study.file_name, gettext("the file"))
+    return answer
 
 
 def _identity_wanted(records: Records, key: str | None = None) -> bool:
     """True where names were asked for; the log keeps who asked, once a request."""
     if request.args.get("identity") != "1":
         return False
-    if "X-Background" not in request.headers:
-        records.log("identity shown", actor=current_actor(), subject=key)
+    records.log("identity shown", actor=current_actor(), subject=key)
     return True
 
 
 def _body() -> dict[str, Any]:
     body = request.get_json(silent=True)
     if not isinstance(body, dict):
-        raise BadRequest("The body is no JSON object.")
+        raise BadRequest(gettext("The body is no JSON object."))
     return body
 
 
@@ -316,12 +337,14 @@ def _text(body: dict[str, Any], name: str, longest: int, *, needed: bool = True)
     if value is None and not needed:
         return None
     if not isinstance(value, str) or (needed and not value.strip()) or len(value) > longest:
-        raise BadRequest(f"'{name}' is a text of 1 to {longest} characters.")
+        raise BadRequest(gettext("'%(name)s' is a text of 1 to %(longest)s characters.", name=name, longest=longest))
     if not all(c.isprintable() or c in "\n\t" for c in value):
-        raise BadRequest(f"'{name}' holds characters that cannot be printed.")
+        raise BadRequest(gettext("'%(name)s' holds characters that cannot be printed.", name=name))
     return value.strip() or None
 
 
 def _error(code: int, reason: str, error: UsageError | RecordsError) -> tuple[Response, int]:
-    message = error.what if error.got is None or code >= 500 else f"{error.what} ({error.got})"
-    return jsonify({"status": "error", "reason": reason, "message": message, "remedy": error.remedy}), code
+    message, remedy = records_failed(error) if code >= 500 else (error.what, error.remedy)
+    if code < 500 and error.got is not None:
+        message = f"{message} ({error.got})"
+    return jsonify({"status": "error", "reason": reason, "message": message, "remedy": remedy}), code

@@ -11,6 +11,7 @@ from flask import Request
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
+from edge_runtime.web.language import gettext
 from edge_runtime.web.station import current_station
 
 if TYPE_CHECKING:
@@ -70,9 +71,12 @@ def received_file(files: Any, max_bytes: int) -> tuple[Path, str]:
     """
     found: list[FileStorage] = files.getlist(FORM_FIELD)
     if not found:
-        raise BadRequest(f"The form has no file in the field '{FORM_FIELD}'.")
+        raise BadRequest(gettext("The form has no file in the field '%(field)s'.", field=FORM_FIELD))
     if len(found) > 1:
-        raise BadRequest(f"The form has {len(found)} files in the field '{FORM_FIELD}'; send one at a time.")
+        message = gettext(
+            "The form has %(n)s files in the field '%(field)s'; send one at a time.", n=len(found), field=FORM_FIELD
+        )
+        raise BadRequest(message)
     stream = found[0].stream
     path = Path(stream.name)  # the file that UploadRequest opened
     stream.close()  # flushed, and on Windows free to be opened by its path

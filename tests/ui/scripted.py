@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -64,9 +65,30 @@ def operating_curve() -> dict[str, Any]:
     return {"split": "valid", "radiographs": 420, "curves": {"COVID-19": points}}
 
 
-def scripted_bundle(*, synthetic: bool = True) -> Bundle:
-    """A bundle of which only the manifest exists."""
-    manifest = Manifest(
+def coarse_curve() -> dict[str, Any]:
+    """What few cases give: 7 radiographs of a class and 19 others, four points, not in order."""
+    counts = ((0.9, 2, 0), (0.4, 6, 3), (0.0, 7, 19), (0.7, 4, 1))
+    points = [
+        {
+            "threshold": threshold,
+            "true_positives": hits,
+            "false_negatives": 7 - hits,
+            "false_positives": alarms,
+            "true_negatives": 19 - alarms,
+        }
+        for threshold, hits, alarms in counts
+    ]
+    return {"split": "valid", "radiographs": 26, "curves": {"COVID-19": points, "normal": []}}
+
+
+def scripted_bundle(*, synthetic: bool = True, **sections: Any) -> Bundle:
+    """A bundle of which only the manifest exists; ``sections`` are put in place of its own."""
+    manifest = _manifest(synthetic)
+    return cast(Bundle, SimpleNamespace(manifest=msgspec.structs.replace(manifest, **sections)))
+
+
+def _manifest(synthetic: bool) -> Manifest:
+    return Manifest(
         schema_version=1,
         name="covidx-b1-test",
         labels=LABELS,
@@ -103,7 +125,6 @@ def scripted_bundle(*, synthetic: bool = True) -> Bundle:
         intended_use="Research and demonstration. Not for diagnosis.",
         limitations=("A limitation that the manifest names.",),
     )
-    return cast(Bundle, SimpleNamespace(manifest=manifest))
 
 
 class ScriptedPredictor:

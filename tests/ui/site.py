@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
@@ -34,3 +36,11 @@ def log_in(app: Flask, name: str, passphrase: str = PASSPHRASE) -> tuple[FlaskCl
 def send(client: FlaskClient, content: bytes | None = None, name: str = "chest.dcm", **options: Any) -> Any:
     content = dicom_bytes() if content is None else content
     return client.post("/api/v1/predict", data={"file": (BytesIO(content), name)}, **options)
+
+
+def until(happened: Callable[[], Any], seconds: float = 15) -> None:
+    """Look again and again; Playwright's own waiting for an expression needs eval, which the page's policy forbids."""
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -22,6 +22,6 @@ export async function ask(address, { method = "GET", body, background = false, s
   if (response.status === 401) loggedOut();
   if (response.status === 204) return null;
   const answer = await response.json();
-  if (!response.ok) throw new Error(answer.message ?? String(response.status));
+  if (!response.ok) throw new Error([answer.message ?? String(response.status), answer.remedy].filter(Boolean).join(" "));
   return answer;
 }

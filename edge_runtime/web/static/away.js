@@ -4,5 +4,5 @@ const place = document.getElementById("away");
 const wanted = location.pathname === "/away" ? "/" : location.href;
 
 setInterval(() => {
-  fetch(place.dataset.health, { cache: "no-store" }).then((answer) => { if (answer.ok) location.replace(wanted); }, () => {});
+  fetch(place.dataset.health, { cache: "no-store", signal: AbortSignal.timeout(2500) }).then((answer) => { if (answer.ok) location.replace(wanted); }, () => {});
 }, 3000);

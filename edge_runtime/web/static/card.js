@@ -1,6 +1,6 @@
 // One file's card: progress, then the answer in its place.
 
-import { Reading } from "./reading.js";
+import { identityOf, Reading } from "./reading.js";
 import { percent, sourceLine } from "./wording.js";
 import { t } from "./words.js";
 
@@ -68,10 +68,17 @@ export class Card {
   showAnswer(answer) {
     this.answer = answer;
     this.part("progress").hidden = true;
+    if (answer.study) this.useRecords(answer);
     this.part("source").textContent = sourceLine(answer);
     this.reading.show(answer, this.file.name);
     this.part("again").hidden = answer.status !== "error" || answer.reason === "too_large";
-    if (!answer.study) return;
+  }
+
+  /** What only the records can give: the full image when zoomed in, the names, the study's own page. */
+  useRecords(answer) {
+    const address = this.settings.api.replace("{key}", answer.study);
+    if (answer.image && answer.image.source_width > answer.image.width) answer.image.full = `${address}/image?edge=4096`;
+    if (answer.identity_hidden) answer.identity = identityOf(address);
     const open = this.part("open");
     open.href = this.settings.study.replace("{key}", answer.study);
     open.setAttribute("aria-label", t("Open study {name}", { name: this.file.name }));

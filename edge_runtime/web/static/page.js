@@ -18,6 +18,7 @@ const settings = {
   maxBytes: Number(intake.dataset.maxBytes),
   labels: JSON.parse(cards.dataset.labels),
   study: cards.dataset.study,
+  api: cards.dataset.api,
   palette: new Palette(JSON.parse(cards.dataset.palette)),
 };
 

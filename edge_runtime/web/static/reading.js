@@ -1,8 +1,9 @@
 // Fills an answer into the parts of the templates' macros. All text goes in as text, never as markup.
 
+import { ask } from "./ask.js";
 import { Viewer } from "./viewer.js";
 import {
-  caution, factRows, labelName, markLine, modelLine, percent, reasonTitle, sentence, setLine, timingsLine,
+  caution, explanationOf, factRows, labelName, markLine, modelLine, percent, setLine, timingsLine,
 } from "./wording.js";
 import { language, t } from "./words.js";
 
@@ -36,15 +37,13 @@ export class Reading {
   }
 
   showRefusal(answer) {
-    const refused = answer.status === "refused";
+    const { title, message, remedy, detail, language: spoken } = explanationOf(answer);
     this.part("refusal").hidden = false;
-    const title = refused ? reasonTitle(answer.reason) : "";
-    this.setText("refusal-title", title || (refused ? t("Not judged") : t("No answer")));
-    for (const name of ["message", "remedy"]) {
-      this.setText(name, sentence(answer[name] ?? "", answer.file));
-      if (language !== "en" && !answer.own) this.part(name).lang = "en"; // the runtime speaks English
-    }
-    if (!answer.message) this.setText("message", t("The runtime gave no reason."));
+    this.setText("refusal-title", title);
+    this.setText("message", message);
+    this.setText("remedy", remedy ?? "");
+    this.setText("detail", detail ?? "");
+    for (const name of ["message", "remedy"]) this.part(name).lang = spoken ?? language;
   }
 
   /** @param {object} answer the API's @param {string} name of the file, for the image's description */
@@ -101,7 +100,6 @@ export class Reading {
   showFacts({ facts, identity }) {
     const rows = factRows(facts ?? {}).map(([term, value]) => pair(term, make("dd", "", value)));
     if (identity) rows.push(identity);
-    else if (facts?.patient_id) rows.push(hiddenPair(t("Patient ID"), () => facts.patient_id));
     this.part("facts-section").hidden = rows.length === 0;
     this.part("facts").replaceChildren(...rows);
   }
@@ -113,8 +111,15 @@ export function pair(term, definition) {
   return row;
 }
 
-/** A value that names the patient: shown when asked for, hidden again the same way. */
-export function hiddenPair(term, value) {
+/** Who a study of the records is of: asked of the server, whose log keeps that, and hidden again the same way. */
+export function identityOf(address) {
+  return hiddenPair(t("Patient and file"), async () => {
+    const named = await ask(`${address}?identity=1`);
+    return [named.patient_name, named.facts.patient_id, named.file_name].filter(Boolean).join(" · ") || "–";
+  });
+}
+
+function hiddenPair(term, value) {
   const definition = make("dd");
   const shown = make("span");
   const button = make("button", "quiet", t("Show"));

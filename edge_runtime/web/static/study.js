@@ -2,7 +2,7 @@
 
 import { ask } from "./ask.js";
 import { Palette } from "./heat_map.js";
-import { hiddenPair, make, Reading } from "./reading.js";
+import { identityOf, make, Reading } from "./reading.js";
 import { answerOf } from "./study_answer.js";
 import { labelName, moment, percent, sourceLine, SOURCES, verdictLine } from "./wording.js";
 import { t } from "./words.js";
@@ -21,10 +21,7 @@ const pageOf = (key) => place.dataset.studyPage.replace("{key}", key);
 async function open() {
   const study = await ask(address);
   const answer = await answerOf(study, address);
-  answer.identity = hiddenPair(t("Patient and file"), async () => {
-    const named = await ask(`${address}?identity=1`);
-    return [named.patient_name, named.facts.patient_id, named.file_name].filter(Boolean).join(" · ") || "–";
-  });
+  answer.identity = identityOf(address);
   reading.show(answer, moment(study.received));
   document.getElementById("title").textContent = t("Study of {moment}", { moment: moment(study.received) });
   document.getElementById("subtitle").textContent = [SOURCES[study.source], sourceLine(answer)].filter(Boolean).join(" · ");

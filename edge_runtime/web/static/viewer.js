@@ -202,6 +202,12 @@ export class Viewer {
       if (this.zoom > 1) this.zoomBy(1 / LARGEST_ZOOM);
       else this.zoomBy(2.5, ...this.fromCentre(event));
     });
+    // Two fingers are the viewer's, whatever the browser would do with them; one scrolls the page until it is zoomed in.
+    for (const kind of ["touchstart", "touchmove"]) {
+      this.frame.addEventListener(kind, (event) => {
+        if (event.touches.length > 1 && event.cancelable) event.preventDefault();
+      }, { passive: false });
+    }
     this.frame.addEventListener("pointerdown", (event) => this.onPointerDown(event));
     this.frame.addEventListener("pointermove", (event) => this.onPointerMove(event));
     for (const kind of ["pointerup", "pointercancel"]) {

@@ -46,29 +46,16 @@ export function markLine({ operating_point: point }) {
     : t("{label} is below this site's operating point of {threshold}.", values);
 }
 
-const REASONS = {
-  unreadable: t("Not judged: the file cannot be read"),
-  not_a_radiograph: t("Not judged: this is no frontal chest radiograph"),
-  lateral_view: t("Not judged: a lateral view"),
-  colour_photo: t("Not judged: a colour photograph"),
-  too_small: t("Not judged: the image is too small"),
-  too_large: t("Not judged: the file is too large"),
-  multi_frame: t("Not judged: several images in one file"),
-  no_contrast: t("Not judged: the image shows nothing"),
-  inverted: t("Not judged: black and white are swapped"),
-  rotated: t("Not judged: the image is turned"),
-  child_under_limit: t("Not judged: the patient is too young for this model"),
-};
-
-export function reasonTitle(reason) {
-  return REASONS[reason] ?? t("Not judged");
+/** Why there is no answer: the API's explanation, or what the page itself found. */
+export function explanationOf({ explanation, message, remedy }) {
+  return explanation ?? { title: t("No answer"), message: message ?? t("The runtime gave no reason."), remedy, detail: null };
 }
 
 /** What is said aloud when an answer arrives. */
 export function spokenAnswer(name, answer) {
   if (answer.status === "ok") return `${name}: ${labelName(answer.label)}, ${percent(answer.probabilities[answer.label])}`;
-  const title = answer.status === "refused" ? reasonTitle(answer.reason) : t("No answer");
-  return `${name}: ${title}. ${sentence(answer.message, answer.file)}`;
+  const { title, message } = explanationOf(answer);
+  return `${name}: ${title}. ${message}`;
 }
 
 export function sourceLine({ image }) {
@@ -84,17 +71,6 @@ export function timingsLine(timings) {
     .filter(([step, value]) => step !== "wait" || value >= 1)
     .map(([step, value]) => `${STEPS[step] ?? step} ${value < 10 ? value.toFixed(1) : Math.round(value)} ms`)
     .join(" · ");
-}
-
-/**
- * The runtime's messages are also lines of a terminal: here they get a capital letter (but never a file's name)
- * and a full stop.
- */
-export function sentence(text, fileName) {
-  if (!text) return "";
-  const named = fileName && text.startsWith(fileName);
-  const whole = named ? text : text[0].toUpperCase() + text.slice(1);
-  return /[.!?]$/.test(whole) ? whole : `${whole}.`;
 }
 
 const SEXES = { F: t("Female"), M: t("Male"), O: t("Other") };

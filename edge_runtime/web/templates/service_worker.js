@@ -3,6 +3,7 @@
 
 const FILES = {{ files | tojson }};
 const AWAY = {{ away | tojson }};
+const PATIENCE_MS = 3000;
 const CACHE = "page-" + {{ (files[0] ~ language) | tojson }};
 
 self.addEventListener("install", (event) => {
@@ -17,12 +18,19 @@ self.addEventListener("activate", (event) => {
     .then(() => self.clients.claim()));
 });
 
+/** The page from the server. A host that is not there may leave a request hanging for minutes: it gets PATIENCE_MS. */
+function page(request) {
+  const patience = new Promise((_, reject) => { setTimeout(reject, PATIENCE_MS, new Error("no answer yet")); });
+  return Promise.race([fetch(request), patience]);
+}
+
 self.addEventListener("fetch", (event) => {
   const { request } = event;
   if (request.method !== "GET") return;
-  if (FILES.includes(new URL(request.url).pathname)) {
+  const path = new URL(request.url).pathname;
+  if (FILES.includes(path)) {
     event.respondWith(caches.match(request).then((kept) => kept ?? fetch(request)));
-  } else if (request.mode === "navigate") {
-    event.respondWith(fetch(request).catch(() => caches.match(AWAY).then((kept) => kept ?? Response.error())));
+  } else if (request.mode === "navigate" && !path.startsWith("/api/")) {
+    event.respondWith(page(request).catch(() => caches.match(AWAY).then((kept) => kept ?? Response.error())));
   }
 });
