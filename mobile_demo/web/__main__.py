@@ -17,7 +17,7 @@ from edge_runtime.terminal import console, show_error
 @click.argument("bundle_path", metavar="BUNDLE", type=click.Path(path_type=Path))
 @click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--artifact", "artifacts", metavar="NAME", multiple=True, help="ONNX artifact to offer; else all.")
-@click.option("--default", metavar="NAME", help="Artifact that answers first; else the bundle's recommendation.")
+@click.option("--default", metavar="NAME", help="Artifact that answers first; else the one recommended for a browser.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(bundle_path: Path, out: Path, artifacts: tuple[str, ...], default: str | None, as_json: bool) -> None:
     """Write the phone's page of BUNDLE into the folder OUT: static files for any server that speaks https.
@@ -31,11 +31,12 @@ def command(bundle_path: Path, out: Path, artifacts: tuple[str, ...], default: s
     if as_json:
         result = {
             "folder": str(site.folder), "artifacts": site.artifacts, "default": site.default,
-            "bytes": site.bytes, "wire_bytes": site.wire_bytes,
+            "default_because": site.default_because, "bytes": site.bytes, "wire_bytes": site.wire_bytes,
         }  # fmt: skip
         click.echo(json.dumps(result))
         return
-    click.echo(f"{site.folder}: a page with {', '.join(site.artifacts)}; {site.default} answers first")
+    click.echo(f"{site.folder}: a page with {', '.join(site.artifacts)}")
+    click.echo(f"{site.default} answers first: {site.default_because}")
     click.echo(f"A first visit transfers {site.wire_bytes / 1e6:.1f} MB where the server sends the .gz files")
     click.echo(f"Try it here:  edge-runtime serve {bundle_path} --mobile {site.folder}   then open /mobile/")
 

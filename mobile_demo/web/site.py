@@ -55,6 +55,8 @@ class Site:
         Static files for any web server that speaks https.
     artifacts, default
         Artifacts that the page offers, and the one that answers until another is chosen.
+    default_because
+        Whose choice ``default`` is.
     bytes
         Of all files that a phone can ask for, uncompressed.
     wire_bytes
@@ -64,6 +66,7 @@ class Site:
     folder: Path
     artifacts: tuple[str, ...]
     default: str
+    default_because: str
     bytes: int
     wire_bytes: int
 
@@ -84,7 +87,8 @@ def write_site(
     artifacts
         ONNX artifacts to offer; all of the bundle's by default.
     default
-        The one that answers first; the bundle's recommendation where it is ONNX, else the first at fp32.
+        The one that answers first; else what the bundle recommends for a browser. Where it names none that the page
+        offers, its recommendation for the CPU, then the first at fp32, and ``Site.default_because`` says so.
     on_step
         Progress.
 
@@ -99,7 +103,7 @@ def write_site(
     """
     manifest = bundle.manifest
     offered = _choose(manifest, artifacts)
-    first = _choose_default(manifest, offered, default)
+    first, because = _choose_default(manifest, offered, default)
     if not manifest.golden.synthetic:
         raise BundleError(
             "the bundle's golden vectors are radiographs of people, and a page hands out its files to everybody",
@@ -137,6 +141,7 @@ def write_site(
         folder=out,
         artifacts=tuple(offered),
         default=first,
+        default_because=because,
         bytes=sum(f["bytes"] for f in files) + (out / WORKER).stat().st_size,
         wire_bytes=sum(_wire_size(out / path) for path in [*fetched, WORKER]),
     )
@@ -157,15 +162,20 @@ def _choose(manifest: Manifest, asked: Sequence[str]) -> list[str]:
     return [name for name in there if not asked or name in asked]
 
 
-def _choose_default(manifest: Manifest, offered: Sequence[str], asked: str | None) -> str:
+def _choose_default(manifest: Manifest, offered: Sequence[str], asked: str | None) -> tuple[str, str]:
+    """Return the artifact that answers first, and whose choice it is."""
     if asked is not None:
         if asked not in offered:
             raise UsageError(f"artifact {asked} is not among those that the page offers", expected=", ".join(offered))
-        return asked
-    recommended = manifest.recommended.get("cpu", "")
-    if recommended in offered:
-        return recommended
-    return next((name for name in offered if name.endswith("-fp32")), offered[0])
+        return asked, "as asked for"
+    for_browser, for_cpu = (manifest.recommended.get(device) for device in ("browser", "cpu"))
+    if for_browser in offered:
+        return for_browser, "recommended for a browser"
+    missing = f"{for_browser}, recommended for a browser, is not offered" if for_browser else "none is for a browser"
+    if for_cpu in offered:
+        return for_cpu, f"recommended for a computer; {missing}"
+    first = next((name for name in offered if name.endswith("-fp32")), offered[0])
+    return first, f"the first that the page offers, fp32 before others; {missing}"
 
 
 def _artifact_files(manifest: Manifest, name: str) -> tuple[FileEntry, ...]:

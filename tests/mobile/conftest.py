@@ -5,30 +5,34 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.export.making import ARCHITECTURE, make_classifier, make_dataset, make_run
-from tests.mobile.native_build import NativeBuild, build_native, need_compiler
+from tests.mobile.native_build import JAVA_SOURCES, NativeBuild, build_native, need_compiler, need_jdk
 from tests.mobile.phone_page import need_packages
+
+RELEASE = Path(__file__).resolve().parents[2] / "models/covidx-b1/bundle"
 
 
 @pytest.fixture(scope="session")
 def mobile_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with lite artifacts, as ``python -m export build --formats lite`` writes it. Copy before changing it."""
+    """lite and ONNX, fp32 and int8, of one small model: what the hosts are compared on. Copy before changing it."""
     from export import build_bundle
 
     folder = tmp_path_factory.mktemp("mobile")
     data = make_dataset(folder / "data")
     run = make_run(folder / "run", make_classifier(ARCHITECTURE), ARCHITECTURE, data)
-    build_bundle(run, data, folder / "bundle", formats=("lite",), int8=False)
+    build_bundle(run, data, folder / "bundle", formats=("lite", "onnx"), int8=False)
     add_int8(folder / "bundle", run)
     return folder / "bundle"
 
 
 def add_int8(bundle: Path, run: Path) -> None:
-    """Add lite-int8 at plain settings, weights and activations: what runs on the qnnpack engine."""
+    """Add int8 at plain settings, weights and activations; lite's is what runs on the qnnpack engine."""
     from export.add import add_artifact
     from export.golden_vectors import build_golden_inputs
     from export.graph import deployable_graph
@@ -41,13 +45,30 @@ def add_int8(bundle: Path, run: Path) -> None:
 
     loaded = load_run(run)
     graph = deployable_graph(loaded)
+    layers = find_layers(graph)
     images = network_size(build_golden_inputs(loaded.spec.labels), graph.size)
-    quantizer = open_quantizer(
-        "lite", graph, find_layers(graph), images, mean_inputs(graph, images), None, bundle.parent
-    )
-    file = bundle.parent / "int8.ptl"
-    quantizer.write(file, PLAIN)
-    add_artifact(bundle, file, "lite", "int8")
+    means = mean_inputs(graph, images)
+    for format_, suffix in (("lite", ".ptl"), ("onnx", ".onnx")):
+        fp32 = bundle / f"artifacts/{format_}-fp32{suffix}"
+        file = bundle.parent / f"int8{suffix}"
+        open_quantizer(format_, graph, layers, images, means, fp32, bundle.parent).write(file, PLAIN)
+        add_artifact(bundle, file, format_, "int8")
+
+
+@pytest.fixture(scope="session")
+def release_bundle() -> Path:
+    """The bundle that the repository carries: its gate, its prediction sets, its int8 artifacts. Not to be changed."""
+    return RELEASE
+
+
+@pytest.fixture(scope="session")
+def choosy_bundle(mobile_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle with another artifact recommended for each kind of device: every host must take its own."""
+    copy = shutil.copytree(mobile_bundle, tmp_path_factory.mktemp("choosy") / "bundle")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["recommended"] = {"cpu": "lite-fp32", "phone": "lite-int8", "browser": "onnx-int8"}
+    (copy / "manifest.json").write_text(json.dumps(manifest, indent=2))
+    return copy
 
 
 @pytest.fixture(params=["lite-fp32", "lite-int8"])
@@ -75,23 +96,46 @@ def native(mobile_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Nat
 
 
 @pytest.fixture(scope="session")
-def web_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with ONNX artifacts, fp32 and int8, as a browser runs them. Copy before changing it."""
-    from export import build_bundle
-
-    folder = tmp_path_factory.mktemp("web")
-    data = make_dataset(folder / "data")
-    run = make_run(folder / "run", make_classifier(ARCHITECTURE), ARCHITECTURE, data)
-    build_bundle(run, data, folder / "bundle", formats=("onnx",), calibration=9)
-    return folder / "bundle"
-
-
-@pytest.fixture(scope="session")
-def web_site(web_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def web_site(mobile_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The phone's page of that bundle; skipped by name without its npm packages. Copy before changing it."""
     need_packages()
     from edge_runtime.bundle import open_bundle
     from mobile_demo.web.site import write_site
 
-    with open_bundle(web_bundle) as bundle:
+    with open_bundle(mobile_bundle) as bundle:
         return write_site(bundle, tmp_path_factory.mktemp("site") / "mobile").folder
+
+
+@pytest.fixture(scope="session")
+def java_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as an Android compiler at Java 11 takes it, every warning an error, and the desktop's driver."""
+    home = need_jdk()
+    out = tmp_path_factory.mktemp("classes")
+    sources = sorted((JAVA_SOURCES / "org/cxredge/classifier").glob("*.java"))
+    for options, files in (
+        (["-Xlint:all", "-Werror"], sources),
+        (["-cp", str(out)], [Path(__file__).parent / "java/DesktopTest.java"]),
+    ):
+        command = [home / "bin/javac", "--release", "11", "-encoding", "UTF-8", *options, "-d", out, *files]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture
+def java(native: NativeBuild, java_classes: Path) -> Callable[..., list[str]]:
+    """Run one case of ``DesktopTest`` with -Xcheck:jni; its lines."""
+
+    def run(case: str, bundle: Path, *arguments: str | Path) -> list[str]:
+        command = [
+            need_jdk() / "bin/java", "-Xcheck:jni", "-Xmx1g", "-Djava.awt.headless=true", "-cp", java_classes,
+            f"-Djava.library.path={native.folder / 'jni'}", "DesktopTest", case, bundle, *arguments,
+        ]  # fmt: skip
+        environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+        # -Xcheck:jni reports on standard output
+        assert "WARNING" not in done.stdout and "FATAL" not in done.stdout, done.stdout[-3000:]
+        return done.stdout.splitlines()
+
+    return run

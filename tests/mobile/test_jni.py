@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import hashlib
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,42 +15,8 @@ from edge_runtime.bundle import open_bundle
 from edge_runtime.golden import load_golden
 from edge_runtime.predictor import Predictor
 from tests.export.making import random_image
-from tests.mobile.native_build import JAVA_SOURCES, NativeBuild, need_jdk
 
 pytestmark = pytest.mark.mobile
-
-
-@pytest.fixture(scope="module")
-def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as an Android compiler at Java 11 takes it, every warning an error, and the desktop's driver."""
-    home = need_jdk()
-    out = tmp_path_factory.mktemp("classes")
-    sources = sorted((JAVA_SOURCES / "org/cxredge/classifier").glob("*.java"))
-    for options, files in (
-        (["-Xlint:all", "-Werror"], sources),
-        (["-cp", str(out)], [Path(__file__).parent / "java/DesktopTest.java"]),
-    ):
-        command = [home / "bin/javac", "--release", "11", "-encoding", "UTF-8", *options, "-d", out, *files]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
-    return out
-
-
-@pytest.fixture
-def java(native: NativeBuild, classes: Path):
-    def run(case: str, bundle: Path, *arguments: str | Path) -> list[str]:
-        command = [
-            need_jdk() / "bin/java", "-Xcheck:jni", "-Xmx1g", "-Djava.awt.headless=true", "-cp", classes,
-            f"-Djava.library.path={native.folder / 'jni'}", "DesktopTest", case, bundle, *arguments,
-        ]  # fmt: skip
-        environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment)
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-        # -Xcheck:jni reports on standard output
-        assert "WARNING" not in done.stdout and "FATAL" not in done.stdout, done.stdout[-3000:]
-        return done.stdout.splitlines()
-
-    return run
 
 
 def test_self_test_agrees(java, mobile_bundle: Path, lite_artifact: str) -> None:
@@ -97,6 +64,26 @@ def test_golden_inputs_as_files(java, mobile_bundle: Path) -> None:
 @pytest.mark.parametrize("case", ["badImages", "badBundles", "threads", "repeated"])
 def test_what_goes_wrong(java, mobile_bundle: Path, case: str) -> None:
     java(case, mobile_bundle)
+
+
+def test_a_file_that_is_vouched_for_but_no_model_is_a_status(java, mobile_bundle: Path, tmp_path: Path) -> None:
+    """The manifest's size and SHA-256 fit: what is left is the interpreter's own error, and no crash."""
+    whole = (mobile_bundle / "artifacts/lite-fp32.ptl").read_bytes()
+    for name, content in (("text", b"not a model"), ("half", whole[: len(whole) // 2]), ("nothing", b"")):
+        copy = shutil.copytree(mobile_bundle, tmp_path / name)
+        (copy / "artifacts/lite-fp32.ptl").write_bytes(content)
+        manifest = json.loads((copy / "manifest.json").read_text())
+        (entry,) = next(a for a in manifest["artifacts"] if a["name"] == "lite-fp32")["files"]
+        entry.update(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        (copy / "manifest.json").write_text(json.dumps(manifest))
+        (line,) = java("open", copy)
+        status, message = line.split("\t")
+        assert status == "MODEL_UNUSABLE" and "lite-fp32" in message, line
+
+
+def test_it_takes_what_is_recommended_for_a_phone(java, choosy_bundle: Path, mobile_bundle: Path) -> None:
+    assert java("open", choosy_bundle) == ["OK\tlite-int8"]
+    assert java("open", mobile_bundle) == ["OK\tlite-fp32"]
 
 
 def test_the_gate_refuses(java, gated_bundle: Path) -> None:

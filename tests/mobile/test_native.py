@@ -49,6 +49,14 @@ def test_self_test_agrees(native: NativeBuild, mobile_bundle: Path, lite_artifac
         assert line["max_abs_probability_difference"] <= 1e-4 and line["differing_decisions"] == 0
 
 
+def test_it_takes_what_is_recommended_for_a_phone(
+    native: NativeBuild, choosy_bundle: Path, mobile_bundle: Path
+) -> None:
+    for bundle, name in ((choosy_bundle, "lite-int8"), (mobile_bundle, "lite-fp32")):
+        (line,) = classify(native, bundle, "--self-test")
+        assert line["artifact"] == name
+
+
 def test_same_files_same_answers_as_python(
     native: NativeBuild, mobile_bundle: Path, tmp_path: Path, lite_artifact: str
 ) -> None:

@@ -61,13 +61,13 @@ def self_test(phone: Phone) -> dict[str, Any]:
     return json.loads(phone.page.get_attribute("#phone", "data-test"))
 
 
-def test_in_flight_mode_it_answers_as_the_runtime_does(offline: Phone, web_bundle: Path, tmp_path: Path) -> None:
-    with open_bundle(web_bundle) as bundle:
+def test_in_flight_mode_it_answers_as_the_runtime_does(offline: Phone, mobile_bundle: Path, tmp_path: Path) -> None:
+    with open_bundle(mobile_bundle) as bundle:
         predictors = {name: Predictor.open(bundle, name) for name in ("onnx-fp32", "onnx-int8")}
         vectors = load_golden(bundle)
     files = [tmp_path / Path(vector.name).name for vector in vectors if min(vector.pixels.shape) >= 128]
     for file in files:
-        file.write_bytes((web_bundle / "golden" / file.name).read_bytes())
+        file.write_bytes((mobile_bundle / "golden" / file.name).read_bytes())
     for file in [*files, written(tmp_path, "drawn.png", png_bytes())]:
         card = offline.answer(file)
         expected = predictors["onnx-fp32"].predict(read_radiograph(file).pixels)
@@ -84,7 +84,7 @@ def test_the_second_visit_has_threads_on_a_server_that_knows_nothing_of_them(off
     assert self_test(offline)["threads"] == min(4, offline.page.evaluate("navigator.hardwareConcurrency"))
 
 
-def test_int8_decides_as_it_does_in_the_runtime(browser: Any, web_site: Path, web_bundle: Path) -> None:
+def test_int8_decides_as_it_does_in_the_runtime(browser: Any, web_site: Path, mobile_bundle: Path) -> None:
     server = StaticServer(web_site)
     phone = Phone(browser, server.url)
     phone.open()
@@ -94,7 +94,7 @@ def test_int8_decides_as_it_does_in_the_runtime(browser: Any, web_site: Path, we
     server.stop()
     phone.open()
     assert phone.ready == "onnx-int8"
-    with open_bundle(web_bundle) as bundle, Predictor.open(bundle, "onnx-int8") as predictor:
+    with open_bundle(mobile_bundle) as bundle, Predictor.open(bundle, "onnx-int8") as predictor:
         for entry in bundle.manifest.golden.inputs:
             file = bundle.path(entry)
             if min(np.asarray(Image.open(file)).shape) < 128:

@@ -28,17 +28,17 @@ def lists(site: Path) -> dict:
     return json.loads(line.removeprefix("const SITE = ").removesuffix(";"))
 
 
-def test_every_file_is_listed_with_its_hash_and_none_comes_from_elsewhere(web_site: Path, web_bundle: Path) -> None:
+def test_every_file_is_listed_with_its_hash_and_none_comes_from_elsewhere(web_site: Path, mobile_bundle: Path) -> None:
     listed = {entry["path"]: entry for entry in lists(web_site)["files"]}
     there = {p.relative_to(web_site).as_posix() for p in web_site.rglob("*") if p.is_file() and p.suffix != ".gz"}
     assert set(listed) == there - {"service_worker.js"}
     for path, entry in listed.items():
         assert (entry["bytes"], entry["sha256"]) == ((web_site / path).stat().st_size, sha256(web_site / path)), path
-    manifest = json.loads((web_bundle / "manifest.json").read_text())
-    for artifact in manifest["artifacts"]:
+    manifest = json.loads((mobile_bundle / "manifest.json").read_text())
+    for artifact in (a for a in manifest["artifacts"] if a["format"] == "onnx"):
         for file in artifact["files"]:
             assert listed[f"model/{file['path']}"]["sha256"] == file["sha256"]
-    assert (web_site / "model/manifest.json").read_bytes() == (web_bundle / "manifest.json").read_bytes()
+    assert (web_site / "model/manifest.json").read_bytes() == (mobile_bundle / "manifest.json").read_bytes()
     for path in sorted(there):
         if path.endswith((".js", ".html", ".css", ".webmanifest")) and not path.startswith("vendor/"):
             found = re.findall(r"https?://[^\s\"'<)]+", (web_site / path).read_text())
@@ -61,21 +61,21 @@ def test_the_policy_lets_nothing_out() -> None:
     assert rules["form-action"] == "'none'"
 
 
-def test_what_the_command_refuses(web_bundle: Path, web_site: Path, tmp_path: Path) -> None:
+def test_what_the_command_refuses(mobile_bundle: Path, web_site: Path, tmp_path: Path) -> None:
     def run(*arguments: str | Path) -> tuple[int, str]:
         done = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=300)
         assert "Traceback" not in done.stderr
         return done.returncode, done.stderr
 
-    code, said = run(web_bundle, tmp_path / "site", "--artifact", "lite-fp32")
+    code, said = run(mobile_bundle, tmp_path / "site", "--artifact", "lite-fp32")
     assert (code, "onnx-fp32" in said) == (2, True)
     other = tmp_path / "other"
     other.mkdir()
     (other / "letter.txt").write_text("keep me")
-    code, said = run(web_bundle, other)
+    code, said = run(mobile_bundle, other)
     assert (code, "will not be overwritten" in said) == (1, True)
     assert (other / "letter.txt").read_text() == "keep me"
-    damaged = shutil.copytree(web_bundle, tmp_path / "damaged")
+    damaged = shutil.copytree(mobile_bundle, tmp_path / "damaged")
     model = damaged / "artifacts/onnx-fp32.onnx"
     content = bytearray(model.read_bytes())
     content[1000] ^= 1
@@ -88,11 +88,33 @@ def test_what_the_command_refuses(web_bundle: Path, web_site: Path, tmp_path: Pa
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_bundle_that_shows_people_becomes_no_page(web_bundle: Path, tmp_path: Path) -> None:
+def test_what_is_recommended_for_a_browser_answers_first(choosy_bundle: Path, web_site: Path, tmp_path: Path) -> None:
     from edge_runtime.bundle import open_bundle
     from mobile_demo.web.site import write_site
 
-    bundle = shutil.copytree(web_bundle, tmp_path / "bundle")
+    def first(recommended: dict[str, str], *artifacts: str) -> tuple[str, str]:
+        manifest = json.loads((choosy_bundle / "manifest.json").read_text())
+        bundle = shutil.copytree(choosy_bundle, tmp_path / "bundle", dirs_exist_ok=True)
+        (bundle / "manifest.json").write_text(json.dumps({**manifest, "recommended": recommended}))
+        with open_bundle(bundle) as opened:
+            site = write_site(opened, tmp_path / "site", artifacts)
+        assert json.loads((site.folder / "site.json").read_text())["default"] == site.default
+        return site.default, site.default_because
+
+    everything = {"cpu": "onnx-fp32", "phone": "lite-int8", "browser": "onnx-int8"}
+    assert first(everything) == ("onnx-int8", "recommended for a browser")
+    name, because = first(everything, "onnx-fp32")
+    assert name == "onnx-fp32" and "onnx-int8, recommended for a browser, is not offered" in because
+    assert first({"cpu": "onnx-int8"}) == ("onnx-int8", "recommended for a computer; none is for a browser")
+    name, because = first({"cpu": "lite-int8"})
+    assert name == "onnx-fp32" and "none is for a browser" in because
+
+
+def test_a_bundle_that_shows_people_becomes_no_page(mobile_bundle: Path, tmp_path: Path) -> None:
+    from edge_runtime.bundle import open_bundle
+    from mobile_demo.web.site import write_site
+
+    bundle = shutil.copytree(mobile_bundle, tmp_path / "bundle")
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["golden"]["synthetic"] = False
     (bundle / "manifest.json").write_text(json.dumps(manifest))

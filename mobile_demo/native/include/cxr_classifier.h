@@ -81,7 +81,8 @@ typedef struct cxr_error {
 typedef struct cxr_classifier cxr_classifier;
 
 typedef struct cxr_options {
-    const char* artifact; /* such as "lite-int8"; NULL: the manifest's recommendation for "mobile", else lite-fp32 */
+    const char* artifact; /* such as "lite-int8"; NULL: what the manifest recommends for "phone"; where it names
+                             none, lite-fp32, or the only one for the lite interpreter (cxr_info.artifact says) */
     int threads;          /* libtorch's number of threads, for the whole process; 0 leaves it alone */
 } cxr_options;
 

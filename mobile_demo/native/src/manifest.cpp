@@ -120,7 +120,7 @@ Manifest read_manifest(const std::string& folder) {
         artifact.allowed_differing_decisions = agreement["differing_decisions"].count();
         manifest.artifacts.push_back(artifact);
     }
-    const JsonValue recommended = root["recommended"].find("mobile");
+    const JsonValue recommended = root["recommended"].find("phone");
     if (!recommended.is_null()) manifest.recommended = recommended.text();
     // A gate that this library does not know must not be passed by: its threshold is read or the bundle is not opened.
     const JsonValue gate = root["gate"];

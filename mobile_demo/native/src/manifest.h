@@ -37,7 +37,7 @@ struct Manifest {
     std::vector<std::string> labels;
     std::vector<OutputSpec> outputs;  // in the order in which the graph returns them
     std::vector<Artifact> artifacts;  // those for the lite interpreter
-    std::string recommended;          // artifact for "mobile"; empty where the manifest names none
+    std::string recommended;          // artifact for "phone"; empty where the manifest names none
     std::optional<Gate> gate;
     std::vector<double> set_thresholds;  // by class, of the prediction sets; empty where the bundle has none
     bool trained_on_synthetic_images = false;

@@ -392,6 +392,20 @@ void wrong_bundle(const fs::path& bundle) {
     CHECK(result.max_abs_probability_difference > 1e-4);
 }
 
+void recommended(const fs::path& bundle) {
+    if (!fs::exists(bundle / "artifacts/lite-int8.ptl")) std::exit(77);
+    const auto opened = [](const fs::path& folder) {
+        return std::string(cxr_get_info(open_bundle(folder).get())->artifact);
+    };
+    const Copy copy(bundle);
+    copy.replace("\"phone\": \"lite-fp32\"", "\"phone\": \"lite-int8\"");
+    CHECK(opened(copy.root) == "lite-int8");
+    copy.replace("\"phone\": \"lite-int8\"", "\"phone\": \"executorch-int8\"");
+    CHECK(status_of_opening(copy.root) == CXR_NO_SUCH_ARTIFACT);  // never another one in its place
+    copy.replace("\"phone\": \"executorch-int8\"", "\"tablet\": \"lite-int8\"");
+    CHECK(opened(copy.root) == "lite-fp32");
+}
+
 void gate(const fs::path& bundle) {
     constexpr const char* kReasons = ", \"reasons\": [\"not_a_radiograph\", \"lateral_view\"]}";
     const Copy copy(bundle);
@@ -527,6 +541,7 @@ int main(int argc, char** argv) {
         {"sizes", sizes},       {"strides", strides},
         {"damaged", damaged},   {"wrong_bundle", wrong_bundle},
         {"gate", gate},         {"prediction_sets", prediction_sets},
+        {"recommended", recommended},
         {"threads", threads},   {"side_by_side", side_by_side},
         {"repeated", repeated}, {"int8", int8}};
     const std::string name = argc > 1 ? argv[1] : "";

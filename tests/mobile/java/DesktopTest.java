@@ -86,7 +86,13 @@ public final class DesktopTest {
     private static void predict(File bundle, String artifact, List<File> files) throws Exception {
         try (CxrClassifier classifier = CxrClassifier.open(bundle, artifact, 1)) {
             for (File file : files) {
-                Prediction prediction = classifier.classify(GreyImage.fromRgba(rgba(decodeGrey(file)), height(file), width(file)));
+                GreyImage decoded = decodeGrey(file);
+                GreyImage image = GreyImage.fromRgba(rgba(decoded), decoded.height(), decoded.width());
+                Prediction prediction = classifier.classify(image);
+                if (prediction.refusal() != Refusal.NOT_REFUSED) {
+                    System.out.println("refused\t" + prediction.refusalReason());
+                    continue;
+                }
                 StringBuilder line = new StringBuilder(prediction.label());
                 for (float value : prediction.probabilities().values()) {
                     line.append('\t').append(value);
@@ -96,12 +102,13 @@ public final class DesktopTest {
         }
     }
 
-    private static int height(File file) throws IOException {
-        return ImageIO.read(file).getHeight();
-    }
-
-    private static int width(File file) throws IOException {
-        return ImageIO.read(file).getWidth();
+    /** What becomes of opening a bundle without naming an artifact: its name, or the status and the message. */
+    private static void open(File bundle) {
+        try (CxrClassifier classifier = CxrClassifier.open(bundle)) {
+            System.out.println("OK\t" + classifier.info().artifact());
+        } catch (CxrException failure) {
+            System.out.println(failure.status() + "\t" + failure.getMessage());
+        }
     }
 
     private static GreyImage waves(int height, int width) {
@@ -115,9 +122,15 @@ public final class DesktopTest {
     private static void badImages(File bundle) throws Exception {
         try (CxrClassifier classifier = CxrClassifier.open(bundle)) {
             fails(Status.IMAGE_EMPTY, () -> classifier.classify(new GreyImage(new byte[0], 0, 0)));
+            fails(Status.IMAGE_EMPTY, () -> classifier.goldenCompare(0, new GreyImage(new byte[0], 0, 5)));
+            fails(Status.IMAGE_EMPTY, () -> new GreyImage(new byte[0], 0, 0).check());
             fails(Status.IMAGE_EMPTY, () -> GreyImage.fromRgba(ByteBuffer.allocateDirect(0), 0, 0));
+            fails(Status.IMAGE_TOO_LARGE, () -> GreyImage.fromRgba(ByteBuffer.allocateDirect(4), 20_000, 20_000));
             // 20,000 x 20,000: 400 MB that the JVM may well have
-            fails(Status.IMAGE_TOO_LARGE, () -> classifier.classify(new GreyImage(new byte[400_000_000], 20_000, 20_000)));
+            GreyImage large = new GreyImage(new byte[400_000_000], 20_000, 20_000);
+            fails(Status.IMAGE_TOO_LARGE, () -> classifier.classify(large));
+            fails(Status.IMAGE_TOO_LARGE, () -> classifier.goldenCompare(0, large));
+            fails(Status.IMAGE_TOO_LARGE, large::check);
             fails(Status.INVALID_ARGUMENT, () -> classifier.goldenInput(-1));
             fails(Status.INVALID_ARGUMENT, () -> classifier.goldenCompare(1_000_000, waves(10, 10)));
             Prediction prediction = classifier.classify(waves(1, 1));
@@ -286,6 +299,9 @@ public final class DesktopTest {
                     files.add(new File(arguments[i]));
                 }
                 predict(bundle, arguments[2], files);
+                break;
+            case "open":
+                open(bundle);
                 break;
             case "badImages":
                 badImages(bundle);

@@ -158,7 +158,7 @@ public final class CxrClassifier implements AutoCloseable {
         this.info = new Info(infoTexts(handle), infoNumbers(handle));
     }
 
-    /** Opens the artifact that the bundle recommends for mobile devices, else lite-fp32. */
+    /** Opens the artifact that the bundle recommends for phones; where it names none, lite-fp32 or the only one. */
     public static CxrClassifier open(File bundle) throws CxrException {
         return open(bundle, null, 0);
     }

@@ -36,10 +36,12 @@ public final class GreyImage {
      */
     public static GreyImage fromRgba(ByteBuffer rgba, int height, int width) throws CxrException, RefusedException {
         CxrClassifier.loadNativeCode();
-        if (!rgba.isDirect() || height < 0 || width < 0 || rgba.capacity() < 4L * height * width) {
+        // of what is turned down by its size alone no buffer is read, and none is asked for
+        boolean fits = (long) height * width <= MAX_PIXELS;
+        if (!rgba.isDirect() || height < 0 || width < 0 || (fits && rgba.capacity() < 4L * height * width)) {
             throw new IllegalArgumentException("no direct buffer of " + width + " x " + height + " RGBA pixels");
         }
-        byte[] pixels = new byte[(long) height * width <= MAX_PIXELS ? height * width : 0];
+        byte[] pixels = new byte[fits ? height * width : 0];
         int[] refusal = {0};
         byte[] why = greyFromRgba(rgba, height, width, pixels, refusal);
         refuse(refusal[0], why);
