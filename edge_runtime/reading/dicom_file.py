@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["BoundedFile", "damaged", "load_data_set", "refusing_damage"]
 
-_READS_PER_ELEMENT: Final = 3
-_CHUNK: Final = 1 << 20
+_READS_PER_ELEMENT: Final = 2
+_STEP: Final = 1 << 20
+_ALWAYS_INFLATED: Final = 16 << 20
 
 
 class BoundedFile:
     """A binary file for pydicom that never reads beyond its end and gives up after so many reads.
 
-    pydicom makes up to three reads an element, so this bounds the time and memory of a header that is made of
+    pydicom makes one to three reads an element, two for most, so this bounds the time and memory of a header that is made of
     millions of tiny elements; and a length field of 4 GiB allocates nothing.
     """
 
@@ -116,7 +117,7 @@ def _parse(file: BoundedFile, limits: ReadingLimits) -> Dataset:
             meta[element.tag] = element
     syntax: uid.UID | None = meta.get("TransferSyntaxUID")
     if syntax == uid.DeflatedExplicitVRLittleEndian:
-        content = _inflate(file, limits.max_inflated_bytes)
+        content = _inflate(file, limits)
         file = BoundedFile(io.BytesIO(content), len(content), limits.max_header_elements)
         syntax = uid.ExplicitVRLittleEndian
     elif not syntax:
@@ -148,23 +149,29 @@ def _guess_syntax(file: BoundedFile) -> uid.UID:
     return uid.ExplicitVRLittleEndian if head[1] == 0 else uid.ExplicitVRBigEndian
 
 
-def _inflate(file: BoundedFile, limit: int) -> bytes:
-    """Inflate the rest of the file (PS3.5 A.5: a raw deflate stream) and stop at the limit."""
+def _inflate(file: BoundedFile, limits: ReadingLimits) -> bytes:
+    """Inflate the rest of the file (PS3.5 A.5: a raw deflate stream), a step at a time, and stop at the limit."""
+    deflated = file.read()
+    limit = min(limits.max_inflated_bytes, max(_ALWAYS_INFLATED, len(deflated) * limits.max_inflated_ratio))
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     content = bytearray()
-    deflated = file.read()
-    for start in range(0, len(deflated), _CHUNK):
-        content += inflater.decompress(deflated[start : start + _CHUNK], limit + 1 - len(content))
-        if len(content) > limit:
-            raise Refusal(
-                Reason.TOO_LARGE,
-                "the file inflates to more than this runtime opens",
-                got=f"more than {limit / 2**20:.0f} MiB out of {len(deflated) / 2**20:.1f} MiB",
-                expected=f"at most {limit / 2**20:.0f} MiB",
-                remedy="export the single radiograph without deflating",
-            )
+    for start in range(0, len(deflated), _STEP):
+        waiting = deflated[start : start + _STEP]
+        while waiting and not inflater.eof:
+            content += inflater.decompress(waiting, _STEP)
+            waiting = inflater.unconsumed_tail
+            if len(content) > limit:
+                raise Refusal(
+                    Reason.TOO_LARGE,
+                    "the file inflates to more than this runtime opens",
+                    got=f"more than {limit / 2**20:.0f} MiB out of {len(deflated) / 2**20:.1f} MiB",
+                    expected=f"at most {limit / 2**20:.0f} MiB",
+                    remedy="export the single radiograph without deflating",
+                )
         if inflater.eof:
             break
+    if not inflater.eof:
+        content += inflater.flush()
     if not inflater.eof:
         raise EOFError("the deflated stream has no end")
     return bytes(content)

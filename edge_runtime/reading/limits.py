@@ -20,6 +20,9 @@ class ReadingLimits:
         Size of the file on disk. A 16-bit radiograph of 50 megapixels has 100 MB.
     max_inflated_bytes
         Size of a deflated data set once inflated (PS3.5 A.5); inflating stops there.
+    max_inflated_ratio
+        Above 16 MiB, how many times its deflated size it may have. Radiographs deflate to a half or a third, with wide
+        black borders to a tenth; deflate itself reaches 1000.
     max_header_elements
         Data elements in a DICOM header; a radiograph has a few hundred.
     max_pixels
@@ -31,7 +34,8 @@ class ReadingLimits:
 
     max_file_bytes: int = 256 * 2**20
     max_inflated_bytes: int = 256 * 2**20
-    max_header_elements: int = 50_000
+    max_inflated_ratio: int = 100
+    max_header_elements: int = 20_000
     max_pixels: int = 50_000_000
     min_edge: int = 128
 
