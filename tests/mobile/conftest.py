@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.export.making import ARCHITECTURE, make_classifier, make_dataset, make_run
+from tests.mobile.hosts import run_java
 from tests.mobile.native_build import JAVA_SOURCES, NativeBuild, build_native, need_compiler, need_jdk
-from tests.mobile.phone_page import need_packages
+from tests.mobile.phone_page import need_packages, open_chromium
 
 RELEASE = Path(__file__).resolve().parents[2] / "models/covidx-b1/bundle"
 
@@ -126,16 +129,10 @@ def java_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def java(native: NativeBuild, java_classes: Path) -> Callable[..., list[str]]:
     """Run one case of ``DesktopTest`` with -Xcheck:jni; its lines."""
 
-    def run(case: str, bundle: Path, *arguments: str | Path) -> list[str]:
-        command = [
-            need_jdk() / "bin/java", "-Xcheck:jni", "-Xmx1g", "-Djava.awt.headless=true", "-cp", java_classes,
-            f"-Djava.library.path={native.folder / 'jni'}", "DesktopTest", case, bundle, *arguments,
-        ]  # fmt: skip
-        environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment)
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-        # -Xcheck:jni reports on standard output
-        assert "WARNING" not in done.stdout and "FATAL" not in done.stdout, done.stdout[-3000:]
-        return done.stdout.splitlines()
+    return functools.partial(run_java, native, java_classes, need_jdk())
 
-    return run
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    with open_chromium() as chromium:
+        yield chromium

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import zlib
@@ -17,22 +16,10 @@ from edge_runtime.bundle import open_bundle
 from edge_runtime.golden import load_golden
 from edge_runtime.predictor import Predictor
 from tests.export.making import random_image
+from tests.mobile.hosts import cxr_classify as classify
 from tests.mobile.native_build import NativeBuild
 
 pytestmark = pytest.mark.mobile
-
-SANITIZERS = {"ASAN_OPTIONS": "detect_container_overflow=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
-
-
-def classify(native: NativeBuild, *arguments: str | Path, code: int = 0) -> list[dict]:
-    """``cxr_classify --json``: its lines; no sanitizer may have spoken."""
-    suppressions = Path(__file__).parents[2] / "mobile_demo/native/tests/lsan.supp"
-    environment = {**SANITIZERS, "LSAN_OPTIONS": f"suppressions={suppressions}:print_suppressions=0"}
-    command = [native.program, *arguments, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
-    assert "Sanitizer" not in done.stderr and "runtime error" not in done.stderr, done.stderr[-3000:]
-    assert done.returncode == code, done.stderr[-3000:]
-    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_ctest_passes_and_skips_nothing(native: NativeBuild) -> None:

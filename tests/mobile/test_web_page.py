@@ -21,19 +21,13 @@ from edge_runtime.errors import Refusal
 from edge_runtime.golden import load_golden
 from edge_runtime.predictor import Predictor
 from edge_runtime.reading import read_radiograph
-from tests.mobile.phone_page import Phone, StaticServer, as_array, changed_copy, open_chromium
+from tests.mobile.phone_page import Phone, StaticServer, as_array, changed_copy
 from tests.ui.scripted import dicom_bytes, drawn_radiograph, png_bytes, written
 
 pytestmark = [pytest.mark.mobile, pytest.mark.browser]
 
 JPEG_GREY_LEVELS = 1
 """Largest difference of a pixel between two decoders of one JPEG: their inverse cosine transforms round apart."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with open_chromium() as chromium:
-        yield chromium
 
 
 @pytest.fixture(scope="module")

@@ -55,6 +55,7 @@ export class Card {
   showError(error) {
     this.part("progress").hidden = true;
     this.part("refusal").hidden = false;
+    if (error.reason) this.element.dataset.reason = error.reason;
     this.part("refusal-title").textContent = error.name === "Refusal" ? "Not judged" : "No answer";
     this.part("message").textContent = error.message;
     this.part("remedy").textContent = error.remedy ?? "";
