@@ -1,15 +1,16 @@
 """The gate: how unlike a frontal chest radiograph the picture is, computed inside the deployable graph.
 
-Three tests, each with a limit that was set on real frontal radiographs (:mod:`export.gate_fitting`):
+It looks at a feature map from the middle of the network, where the chest's layout is still there: behind the
+classifier's last layers most of what tells a lateral view or a page of text from a frontal radiograph is gone. Two
+tests, each with a limit set on real frontal radiographs (:mod:`export.gate_fitting`):
 
-``picture``
-    Mahalanobis distance of the picture's small version (standardised grey, a few hundred pixels) from the
-    training radiographs, in their principal subspace and beside it.
-``embedding``
-    The same for the network's embedding (Lee et al., 2018, with one Gaussian).
 ``kind``
-    A multinomial logistic regression on both subspaces' coordinates: a frontal radiograph as it is, or one
-    of the kinds it was shown: inverted, turned, a lateral view, something else.
+    A multinomial logistic regression: a frontal radiograph as it is, or one of the kinds it was shown (inverted,
+    turned, a lateral view, something else). A plain classifier on the network's features is what did best in the
+    comparison of Cao et al. (2020, arXiv:2007.04250).
+``distance``
+    Mahalanobis distance from the training radiographs (Lee et al. 2018; on a middle layer Çallı et al. 2019, FRODO),
+    for pictures like nothing it was shown.
 
 Everything is an ordinary forward computation: no host repeats it.
 """
@@ -23,168 +24,159 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from train.preprocessing import squish
+__all__ = ["Gate", "GateParameters", "TappedBody", "gate_features"]
 
-__all__ = ["THUMBNAIL", "Gate", "GateParameters", "Subspace", "kind_features", "thumbnail"]
-
-THUMBNAIL = 24
-"""Edge of the small version, in pixels: anatomy's coarse layout; no hospital's fine grain, no letters."""
-_FEATURE_LIMIT = 8.0
+_STRIDE = 16
+"""The map that is looked at: the last of at least 1 / _STRIDE of the picture's edge."""
+_KIND_LIMIT, _DISTANCE_LIMIT = 8.0, 50.0
 """Standardised features are cut here, so that a picture unlike anything seen cannot outvote itself."""
 _MOST = 1e4
 
 Floats = NDArray[np.float64]
 
 
-def thumbnail(grey: Tensor) -> Tensor:
-    """Return the small version, standardised: float [N, THUMBNAIL ** 2], mean 0, deviation 1 (0 of an even grey).
+class TappedBody(nn.Sequential):
+    """A feature extractor that returns its last feature map and the one that the gate looks at.
+
+    Modules keep their names: those of an ``nn.Sequential`` are taken over, any other module becomes ``whole`` and its
+    last map is the gate's too.
 
     Parameters
     ----------
-    grey
-        float [N, 1, S, S] in 0..255, as the graph resized it.
-    """
-    x = squish(grey, THUMBNAIL).flatten(1)
-    x = x - x.mean(1, keepdim=True)
-    return x / x.square().mean(1, keepdim=True).sqrt().clamp(min=1.0)
-
-
-@dataclass(frozen=True)
-class Subspace:
-    """A Gaussian with a low-rank covariance: principal directions, and one variance for all the rest.
-
-    Attributes
-    ----------
-    mean
-        float64 [D].
-    directions
-        float64 [K, D], orthonormal rows divided by the standard deviation along each: ``z = directions @ (x - mean)``.
-    deviations
-        float64 [K].
-    rest
-        Variance of each of the other D - K directions.
+    body
+        float [N, 3, S, S] -> [N, C, h, w]. Its modules are used, not copied.
+    size
+        S, to find the map: the last child's whose edge is at least S / 16, else the last.
     """
 
-    mean: Floats
-    directions: Floats
-    deviations: Floats
-    rest: float
+    tap: int
+
+    def __init__(self, body: nn.Module, size: int) -> None:
+        children = dict(body.named_children()) if type(body) is nn.Sequential else {"whole": body}
+        super().__init__()
+        for name, child in children.items():
+            self.add_module(name, child)
+        edges = self._edges(size)
+        wide = [number for number, edge in enumerate(edges) if edge * _STRIDE >= size]
+        self.tap = wide[-1] if wide else len(edges) - 1
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Float [N, 3, S, S] to the last map [N, C, h, w] and the gate's [N, C', h', w']."""
+        tapped = x
+        for number, child in enumerate(self):
+            x = child(x)
+            if number == self.tap:
+                tapped = x
+        return x, tapped
+
+    @torch.no_grad()
+    def _edges(self, size: int) -> list[int]:
+        """Edge of each child's map; 0 of what is no map."""
+        x = torch.zeros(1, 3, size, size)
+        found = []
+        for child in self:
+            x = child(x)
+            found.append(min(x.shape[2:]) if x.ndim == 4 else 0)
+        return found
+
+
+def gate_features(tapped: Tensor) -> Tensor:
+    """Return what the gate looks at of a map, float [N, C', h, w]: means of its quarters and deviations, [N, 5 C'].
+
+    The quarters meet, or share a row or column where there is an odd number of them.
+    """
+    height, width = (int(edge) for edge in tapped.shape[2:])
+    rows = (slice(0, (height + 1) // 2), slice(height // 2, height))
+    columns = (slice(0, (width + 1) // 2), slice(width // 2, width))
+    quarters = [tapped[:, :, row, column].mean((2, 3)) for row in rows for column in columns]
+    mean = tapped.mean((2, 3), keepdim=True)
+    deviation = (tapped - mean).square().mean((2, 3)).sqrt()
+    return torch.cat([*quarters, deviation], 1)
 
 
 @dataclass(frozen=True)
 class GateParameters:
-    """What fitting leaves: two subspaces, the regression, three limits, and what each kind is refused as.
+    """What fitting leaves.
 
     Attributes
     ----------
-    picture, embedding
-        Of the small version and of the embedding.
     centre, scale
-        float64 [F]: the features of the regression are standardised by them.
+        float64 [F]: features are standardised by them.
+    directions
+        float64 [K, F], orthonormal rows: principal directions of the training radiographs' standardised features.
+    deviations
+        float64 [K]: along each.
+    rest
+        Variance of each of the other F - K directions.
     weights, bias
         float64 [1 + R, F] and [1 + R]: the regression; row 0 is a frontal radiograph as it is, row r the reason r - 1.
     limits
-        Of ``picture``, ``embedding``, ``kind``: a score at its limit is refused.
+        Of ``distance`` and ``kind``: a score at its limit is refused.
     reasons
         R reason codes.
     """
 
-    picture: Subspace
-    embedding: Subspace
     centre: Floats
     scale: Floats
+    directions: Floats
+    deviations: Floats
+    rest: float
     weights: Floats
     bias: Floats
-    limits: tuple[float, float, float]
+    limits: tuple[float, float]
     reasons: tuple[str, ...]
 
 
 class Gate(nn.Module):
     """Score a picture: below 1 it is let through, from 1 on it is refused, and the whole part says why.
 
-    A score below 1 is the largest share that any of the three tests has of its limit. A score s from 1 on
-    is refused for ``reasons[int(s) - 1]``; the fraction tells how far the limit is exceeded (0 at the limit,
-    towards 1 far beyond). So one number carries verdict and reason to every host.
+    A score below 1 is the larger share that either test has of its limit. A score s from 1 on is refused for
+    ``reasons[int(s) - 1]``; the fraction tells how far the limit is exceeded (0 at the limit, towards 1 far beyond).
+    So one number carries verdict and reason to every host.
     """
+
+    centre: Tensor
+    scale: Tensor
+    directions: Tensor
+    deviations: Tensor
+    weights: Tensor
+    bias: Tensor
+    limits: Tensor
 
     def __init__(self, parameters: GateParameters) -> None:
         super().__init__()
-        self.picture = _Distance(parameters.picture)
-        self.embedding = _Distance(parameters.embedding)
         self.reasons = parameters.reasons
+        self.rest = parameters.rest
         self.register_buffer("limits", torch.tensor(parameters.limits))
-        for name in ("centre", "scale", "weights", "bias"):
-            self.register_buffer(name, torch.from_numpy(getattr(parameters, name)).float())
+        for name in ("centre", "scale", "directions", "deviations", "weights", "bias"):
+            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(getattr(parameters, name))).float())
 
-    limits: Tensor
-    centre: Tensor
-    scale: Tensor
-    weights: Tensor
-    bias: Tensor
+    def forward(self, tapped: Tensor) -> Tensor:
+        """Score pictures by their feature map, float [N, C', h, w]: float [N], at least 0, below 1 + R."""
+        return self.score(gate_features(tapped))
 
-    def forward(self, grey: Tensor, embedding: Tensor) -> Tensor:
-        """Score pictures.
-
-        Parameters
-        ----------
-        grey
-            float [N, 1, S, S] in 0..255, as the graph resized it.
-        embedding
-            float [N, D] of the same pictures.
-
-        Returns
-        -------
-        Tensor
-            float [N], at least 0, below 1 + R.
-        """
-        return self.score(thumbnail(grey), embedding)
-
-    def score(self, small: Tensor, embedding: Tensor) -> Tensor:
-        """Score small versions, float [N, P] of :func:`thumbnail`, with their embeddings, float [N, D]."""
-        tests, kinds = self.measure(small, embedding)
-        shares = [tests[:, :2] / self.limits[:2], 2 * torch.sigmoid(tests[:, 2:] - self.limits[2:])]
+    def score(self, features: Tensor) -> Tensor:
+        """Score pictures by what :func:`gate_features` gives of them, float [N, F]."""
+        tests, kinds = self.measure(features)
+        shares = [tests[:, :1] / self.limits[:1], 2 * torch.sigmoid(tests[:, 1:] - self.limits[1:])]
         far = torch.cat(shares, 1).amax(1)
         reason = kinds[:, 1:].argmax(1).to(far.dtype)
         refused = reason + 2 - 1 / far.clamp(min=1.0, max=_MOST)
         return torch.where(far < 1, far, refused)
 
-    def measure(self, small: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the three tests' scores, float [N, 3], and the regression's logits, float [N, 1 + R].
+    def measure(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the two tests' scores, float [N, 2], and the regression's logits, float [N, 1 + R].
 
-        The third score is the log odds of "any other kind" against "frontal radiograph as it is".
+        The first is the distance for each dimension, about 1 for what it was fitted on; the second the log odds of
+        "any other kind" against "frontal radiograph as it is".
         """
-        picture, z, off_z = self.picture(small)
-        embedded, e, off_e = self.embedding(embedding)
-        features = (kind_features(z, off_z, e, off_e) - self.centre) / self.scale
-        features = features.clamp(-_FEATURE_LIMIT, _FEATURE_LIMIT)
-        # Sums of products, not a matrix product: quantizers leave them in float.
-        kinds = (features.unsqueeze(1) * self.weights).sum(2) + self.bias
+        standard = (features - self.centre) / self.scale
+        far = standard.clamp(-_DISTANCE_LIMIT, _DISTANCE_LIMIT)
+        # Sums of products, not matrix products: quantizers leave them in float.
+        along = (far.unsqueeze(1) * self.directions).sum(2)
+        beside = (far.square().sum(1) - along.square().sum(1)).clamp(min=0.0) / self.rest
+        distance = (((along / self.deviations).square().sum(1) + beside) / features.shape[1]).sqrt()
+        near = standard.clamp(-_KIND_LIMIT, _KIND_LIMIT)
+        kinds = (near.unsqueeze(1) * self.weights).sum(2) + self.bias
         odds = torch.logsumexp(kinds[:, 1:], 1) - kinds[:, 0]
-        return torch.stack([picture, embedded, odds], 1), kinds
-
-
-class _Distance(nn.Module):
-    """Mahalanobis distance from a :class:`Subspace`, per dimension: about 1 for what it was fitted on."""
-
-    mean: Tensor
-    directions: Tensor
-    deviations: Tensor
-
-    def __init__(self, subspace: Subspace) -> None:
-        super().__init__()
-        self.rest = subspace.rest
-        for name in ("mean", "directions", "deviations"):
-            self.register_buffer(name, torch.from_numpy(getattr(subspace, name)).float())
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """For float [N, D] return distance [N], coordinates [N, K], and squared distance beside the subspace [N]."""
-        centred = x - self.mean
-        z = (centred.unsqueeze(1) * self.directions).sum(2)
-        beside = centred.square().sum(1) - (z * self.deviations).square().sum(1)
-        beside = beside.clamp(min=0.0) / self.rest
-        return ((z.square().sum(1) + beside) / x.shape[1]).sqrt(), z, beside
-
-
-def kind_features(z: Tensor, off_z: Tensor, e: Tensor, off_e: Tensor) -> Tensor:
-    """What the regression looks at: coordinates in both subspaces, the picture's squared, and both distances beside."""
-    return torch.cat([z, z.square(), e, off_z.log1p().unsqueeze(1), off_e.log1p().unsqueeze(1)], 1)
+        return torch.stack([distance, odds], 1), kinds

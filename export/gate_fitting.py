@@ -1,9 +1,9 @@
-"""Fitting the gate: Gaussians and a regression on training radiographs, limits on radiographs not fitted on."""
+"""Fitting the gate: a Gaussian and a regression on training radiographs, limits on radiographs not fitted on."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,33 +11,35 @@ import torch
 from numpy.typing import NDArray
 
 from export.errors import ExportError
-from export.gate import Gate, GateParameters, Subspace, kind_features
+from export.gate import Gate, GateParameters
 
 __all__ = ["FEWEST_TRAINING", "FEWEST_VALIDATION", "REFUSED_SHARE", "Seen", "fit_gate"]
 
 FEWEST_TRAINING, FEWEST_VALIDATION = 100, 20
 """With fewer radiographs a Gaussian and its limits mean nothing: no gate."""
 REFUSED_SHARE = 0.01
-"""Share of frontal radiographs that the three tests together are set to refuse, a third each."""
-_PICTURE_DIRECTIONS, _EMBEDDING_DIRECTIONS = 48, 24
+"""Share of frontal radiographs that the regression is set to refuse at most."""
+_DIRECTIONS = 48
 _FOLDS = 5
-_STRENGTH = 0.05  # of the regression: scikit-learn's C, the inverse of its ridge
+_STRENGTH = 0.02  # of the regression: scikit-learn's C, the inverse of its ridge
+_LEAST_ODDS = 1.0
+"""The regression's limit is not below these log odds, however well it tells the training radiographs apart: those of a
+hospital that it has not seen lie nearer the border."""
+_DISTANCE_MARGIN = 1.25
+"""Of the distance's limit over the farthest radiograph, for the same reason."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the gate sees of N pictures: small versions, float64 [N, P], and embeddings, float64 [N, D]."""
+    """What the gate sees of N pictures, float64 [N, F], and whose they are: pictures of one group stay together."""
 
-    pictures: Floats
-    embeddings: Floats
+    features: Floats
+    groups: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.pictures)
-
-    def __getitem__(self, index: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Seen:
-        return Seen(self.pictures[index], self.embeddings[index])
+        return len(self.features)
 
 
 def fit_gate(
@@ -45,16 +47,18 @@ def fit_gate(
 ) -> GateParameters:
     """Fit on training radiographs and pictures of other kinds; set the limits so that few radiographs are refused.
 
-    Each test's limit is the larger of two: what a third of ``refused_share`` of the validation radiographs
-    exceed, and the same of the training radiographs under a gate that was fitted without them (5-fold). Where
-    the validation radiographs are too few to tell, their largest score counts.
+    The regression's limit is the largest of three: what ``refused_share`` of the validation radiographs exceed
+    (conformal quantile; where they are too few to tell, their largest), the same of the training radiographs under a
+    regression fitted without them (5-fold, patients kept whole), and log odds of 1. The distance's limit lies a
+    quarter above the farthest of both.
 
     Parameters
     ----------
     train, valid
-        Frontal radiographs, of different patients.
+        Frontal radiographs, of different patients; ``train.groups`` names the patients.
     others
-        By reason code; fitted on, so of no validation or test patient.
+        By reason code; fitted on, so of no validation or test patient. Pictures made from training radiographs carry
+        the patient in ``groups`` and are left out with him.
 
     Raises
     ------
@@ -68,17 +72,35 @@ def fit_gate(
             expected=f"at least {FEWEST_TRAINING} and {FEWEST_VALIDATION}",
         )
     fitted = _fit(train, others)
-    share = refused_share / 3
-    unseen = np.concatenate([_scores(_fit(train[~fold], others), train[fold]) for fold in _folds(len(train))])
+    folds = _folds(train.groups or tuple(map(str, range(len(train)))))
+    unseen = np.concatenate([_unseen_scores(train, others, fold) for fold in folds])
     validation = _scores(fitted, valid)
-    limits = [max(_limit(unseen[:, test], share), _limit(validation[:, test], share)) for test in range(3)]
-    return replace(fitted, limits=(limits[0], limits[1], limits[2]))
+    farthest = max(unseen[:, 0].max(), validation[:, 0].max())
+    odds = max(*(_limit(scores[:, 1], refused_share) for scores in (unseen, validation)), _LEAST_ODDS)
+    return replace(fitted, limits=(_DISTANCE_MARGIN * float(farthest), odds))
 
 
-def _folds(count: int) -> list[NDArray[np.bool_]]:
-    """Neighbours in a data set are often of one patient: blocks keep most patients whole."""
-    fold = np.arange(count) * _FOLDS // count
-    return [fold == number for number in range(_FOLDS)]
+def _unseen_scores(train: Seen, others: Mapping[str, Seen], left_out: frozenset[str]) -> Floats:
+    """Scores of the training radiographs of some patients, under a gate that was fitted without these."""
+    own = train if train.groups else Seen(train.features, tuple(map(str, range(len(train)))))
+    rest = {reason: _without(seen, left_out) for reason, seen in others.items()}
+    parameters = _fit(_without(own, left_out), {reason: seen for reason, seen in rest.items() if len(seen)})
+    inside = np.array([group in left_out for group in own.groups])
+    return _scores(parameters, Seen(own.features[inside]))
+
+
+def _without(seen: Seen, left_out: frozenset[str]) -> Seen:
+    if not seen.groups:
+        return seen
+    kept = np.array([group not in left_out for group in seen.groups], bool)
+    return Seen(seen.features[kept], tuple(group for group in seen.groups if group not in left_out))
+
+
+def _folds(groups: Sequence[str]) -> list[frozenset[str]]:
+    """Patients in turn, in an order of chance that is always the same."""
+    patients = sorted(set(groups))
+    np.random.default_rng(0).shuffle(patients)
+    return [frozenset(patients[number::_FOLDS]) for number in range(min(_FOLDS, len(patients)))]
 
 
 def _limit(scores: Floats, share: float) -> float:
@@ -89,51 +111,33 @@ def _limit(scores: Floats, share: float) -> float:
 
 def _scores(parameters: GateParameters, seen: Seen) -> Floats:
     with torch.inference_mode():
-        tests, _ = Gate(parameters).measure(*map(_tensor, (seen.pictures, seen.embeddings)))
+        tests, _ = Gate(parameters).measure(torch.from_numpy(seen.features).float())
     return tests.double().numpy()
 
 
 def _fit(train: Seen, others: Mapping[str, Seen]) -> GateParameters:
-    picture = _fit_subspace(train.pictures, _PICTURE_DIRECTIONS)
-    embedding = _fit_subspace(train.embeddings, _EMBEDDING_DIRECTIONS)
-    reasons = tuple(others)
-    width = len(picture.deviations) * 2 + len(embedding.deviations) + 2
-    draft = GateParameters(
-        picture=picture,
-        embedding=embedding,
-        centre=np.zeros(width),
-        scale=np.ones(width),
-        weights=np.zeros((1 + len(reasons), width)),
-        bias=np.zeros(1 + len(reasons)),
-        limits=(1.0, 1.0, 1.0),
-        reasons=reasons,
+    # Radiographs alone set centre and scale: another picture's distance is then told in their spread.
+    centre, scale = train.features.mean(0), train.features.std(0) + 1e-6
+    standard = (train.features - centre) / scale
+    _, singular, rows = np.linalg.svd(standard, full_matrices=False)
+    variances = singular**2 / len(standard)
+    kept = max(1, min(_DIRECTIONS, len(standard) // 4, int((variances > 1e-9 * variances[0]).sum()) - 1))
+    rest = float(variances[kept:].sum() / max(1, standard.shape[1] - kept))
+    # the same cut as the gate's own
+    shown = [np.clip((seen.features - centre) / scale, -8, 8) for seen in (train, *others.values())]
+    kinds = np.repeat(np.arange(len(shown)), [len(features) for features in shown])
+    weights, bias = _fit_regression(np.concatenate(shown), kinds)
+    return GateParameters(
+        centre=centre,
+        scale=scale,
+        directions=rows[:kept],
+        deviations=np.sqrt(variances[:kept]),
+        rest=max(rest, 1e-12),
+        weights=weights,
+        bias=bias,
+        limits=(1.0, 1.0),
+        reasons=tuple(others),
     )
-    features = [_features(draft, seen) for seen in (train, *others.values())]
-    kinds = np.repeat(np.arange(len(features)), [len(f) for f in features])
-    stacked = np.concatenate(features)
-    # Radiographs alone set centre and scale: another picture's size is then told in their spread.
-    centre, scale = features[0].mean(0), features[0].std(0) + 1e-6
-    weights, bias = _fit_regression(np.clip((stacked - centre) / scale, -8, 8), kinds)
-    return replace(draft, centre=centre, scale=scale, weights=weights, bias=bias)
-
-
-def _fit_subspace(x: Floats, directions: int) -> Subspace:
-    """Principal directions of x [N, D], at most ``directions`` and a quarter of N."""
-    mean = x.mean(0)
-    _, singular, rows = np.linalg.svd(x - mean, full_matrices=False)
-    variances = singular**2 / len(x)
-    kept = max(1, min(directions, len(x) // 4, int((variances > 1e-9 * variances[0]).sum()) - 1))
-    deviations = np.sqrt(variances[:kept])
-    rest = float(variances[kept:].sum() / max(1, x.shape[1] - kept))
-    return Subspace(mean, rows[:kept] / deviations[:, None], deviations, max(rest, 1e-12))
-
-
-def _features(parameters: GateParameters, seen: Seen) -> Floats:
-    gate = Gate(parameters)
-    with torch.inference_mode():
-        _, z, off_z = gate.picture(_tensor(seen.pictures))
-        _, e, off_e = gate.embedding(_tensor(seen.embeddings))
-        return kind_features(z, off_z, e, off_e).double().numpy()
 
 
 def _fit_regression(x: Floats, kinds: NDArray[np.intp]) -> tuple[Floats, Floats]:
@@ -146,7 +150,3 @@ def _fit_regression(x: Floats, kinds: NDArray[np.intp]) -> tuple[Floats, Floats]
     if len(model.classes_) == 2:  # one kind besides: scikit-learn keeps its row only
         return np.stack([np.zeros(x.shape[1]), model.coef_[0]]), np.array([0.0, model.intercept_[0]])
     return np.asarray(model.coef_, np.float64), np.asarray(model.intercept_, np.float64)
-
-
-def _tensor(x: Floats) -> torch.Tensor:
-    return torch.from_numpy(x).float()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from export.errors import ExportError
-from export.gate import Gate, GateParameters
+from export.gate import Gate, GateParameters, TappedBody, gate_features
 from export.gradcam import GradCamHead
 from train.preprocessing import Normalization, NormalizationKind, squish
 from train.run import Run
@@ -91,7 +91,7 @@ class DeployableGraph(nn.Module):
         self.size = size
         self.temperature = temperature
         self.normalization = Normalization(normalization)
-        self.body = _without_dropout(body)
+        self.body: nn.Module = TappedBody(_without_dropout(body), size)
         self.head = GradCamHead(head)
         self.gate: Gate | None = None
         self.requires_grad_(False)
@@ -119,9 +119,17 @@ class DeployableGraph(nn.Module):
 
     def answer_grey(self, grey: Tensor) -> GraphOutputs:
         """Answer for radiographs that are resized already, float [N, 1, S, S] in 0..255; every output is [N, ...]."""
-        logits, heatmap, embedding = self.head(self.body(self.normalization(grey)))
+        return self._answer(*self.body(self.normalization(grey)))
+
+    def look(self, grey: Tensor) -> tuple[GraphOutputs, Tensor]:
+        """Answer, and also return what a gate looks at, float [N, F]: see :func:`export.gate.gate_features`."""
+        last, tapped = self.body(self.normalization(grey))
+        return self._answer(last, tapped), gate_features(tapped)
+
+    def _answer(self, last: Tensor, tapped: Tensor) -> GraphOutputs:
+        logits, heatmap, embedding = self.head(last)
         probabilities = torch.softmax(logits / self.temperature, dim=1)
-        gate_score = torch.zeros(1) if self.gate is None else self.gate(grey, embedding)
+        gate_score = torch.zeros(1) if self.gate is None else self.gate(tapped)
         return GraphOutputs(probabilities, logits, heatmap, embedding, gate_score)
 
     def set_gate(self, parameters: GateParameters) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -17,7 +17,6 @@ from edge_runtime.manifest import Conformal, Gate, GateReason
 from edge_runtime.reading import read_radiograph
 from export.calibration import combined_sha256
 from export.conformal import COVERAGE, conformal_thresholds, fewest_radiographs
-from export.gate import thumbnail
 from export.gate_fitting import FEWEST_TRAINING, FEWEST_VALIDATION, Seen, fit_gate
 from export.gate_pictures import drawn_pictures, inverted, load_given, rotated
 from export.graph import DeployableGraph
@@ -28,10 +27,17 @@ __all__ = ["Judgement", "learn_refusing"]
 
 _BATCH = 16
 _DRAWN = 400
-_MADE_SHARE = 3
-"""One in so many training radiographs is shown inverted, another turned."""
-
 OnRadiograph = Callable[[int, int], None]
+Change = Callable[[Tensor, int], Tensor]
+"""Of the n-th radiograph, float [1, 1, S, S] in 0..255."""
+
+
+def _as_it_is(grey: Tensor, _number: int) -> Tensor:
+    return grey
+
+
+_MADE: dict[str, Change] = {"inverted": lambda grey, _number: inverted(grey), "rotated": rotated}
+"""What every training radiograph is shown as beside, by the reason that such a picture is refused for."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +80,10 @@ def learn_refusing(
     """
     notes: list[str] = []
     train, valid = dataset.splits["train"], dataset.splits["valid"]
-    total = len(train) + len(valid)
     wants_gate = len(train) >= FEWEST_TRAINING and len(valid) >= FEWEST_VALIDATION
+    total = len(valid) + len(train) * wants_gate
     look = _Looking(graph, lambda done: on_radiograph(done, total))
-    seen_valid, valid_rows, probabilities = look.at_rows(dataset, valid)
+    (seen_valid,), valid_rows, probabilities = look.at_rows(dataset, valid)
     conformal = _conformal(dataset, valid_rows, probabilities, coverage, notes)
     if not wants_gate:
         notes.append(
@@ -85,14 +91,14 @@ def learn_refusing(
             f"are {len(train)} and {len(valid)}. Nothing is refused by how it looks."
         )
         return Judgement(None, conformal, tuple(notes))
-    seen_train, train_rows, _ = look.at_rows(dataset, train)
-    others = look.at_others(dataset, train_rows, not_frontal)
+    (seen_train, *seen_made), train_rows, _ = look.at_rows(dataset, train, (_as_it_is, *_MADE.values()))
+    others = {**look.at_others(not_frontal), **dict(zip(_MADE, seen_made, strict=True))}
     if "lateral_view" not in others:
         notes.append("The gate has seen no lateral view: it was built without --not-frontal DIR (DIR/lateral).")
     graph.set_gate(fit_gate(seen_train, seen_valid, others))
     assert graph.gate is not None
     with torch.inference_mode():
-        scores = graph.gate.score(*(torch.from_numpy(x).float() for x in (seen_valid.pictures, seen_valid.embeddings)))
+        scores = graph.gate.score(torch.from_numpy(seen_valid.features).float())
     gate = Gate(
         threshold=1.0,
         reasons=cast("tuple[GateReason, ...]", tuple(others)),
@@ -135,8 +141,13 @@ class _Looking:
         self._on_radiograph = on_radiograph
         self._done = 0
 
-    def at_rows(self, dataset: Dataset, rows: Sequence[Row]) -> tuple[Seen, list[Row], NDArray[np.float64]]:
-        """Look at a split; what the reader refuses is left out. Also returns the rows read, and probabilities."""
+    def at_rows(
+        self, dataset: Dataset, rows: Sequence[Row], changes: Sequence[Change] = (_as_it_is,)
+    ) -> tuple[list[Seen], list[Row], NDArray[np.float64]]:
+        """Look at a split, at each radiograph once for each change; what the reader refuses is left out.
+
+        Also returns the rows read, and the probabilities under the first change.
+        """
         kept: list[Row] = []
 
         def grey() -> Iterator[Tensor]:
@@ -150,48 +161,48 @@ class _Looking:
                 kept.append(row)
                 yield self._grey(pixels)
 
-        seen, probabilities = self._look(grey())
-        return seen, kept, probabilities
+        seen, probabilities = self._look(grey(), changes)
+        patients = tuple(f"{row.source}:{row.patient}" for row in kept)
+        return [replace(one, groups=patients) for one in seen], kept, probabilities
 
-    def at_others(self, dataset: Dataset, train: Sequence[Row], not_frontal: Path | None) -> dict[str, Seen]:
-        """Look at pictures of other kinds, by reason: made of training radiographs, drawn, and given."""
-        seen = {"not_a_radiograph": [self._look(map(self._grey, drawn_pictures(_DRAWN)))[0]]}
-        changes: dict[str, Callable[[Tensor, int], Tensor]] = {"inverted": lambda x, _: inverted(x), "rotated": rotated}
-        for start, (reason, change) in enumerate(changes.items()):
-            rows = train[start::_MADE_SHARE]
-            pixels = (read_radiograph(dataset.image_path(row)).pixels for row in rows)
-            seen[reason] = [self._look(change(self._grey(p), number) for number, p in enumerate(pixels))[0]]
+    def at_others(self, not_frontal: Path | None) -> dict[str, Seen]:
+        """Look at pictures of other kinds, by reason: drawn, and given."""
+        seen = {"not_a_radiograph": [self._look(map(self._grey, drawn_pictures(_DRAWN)))[0][0]]}
         given: dict[str, list[NDArray[np.uint8]]] = {}
         if not_frontal is not None:
             for kind, picture in load_given(not_frontal):
                 given.setdefault(kind, []).extend((picture, picture[:, ::-1]))  # a lateral view faces left or right
         for reason, pictures in given.items():
-            seen.setdefault(reason, []).append(self._look(map(self._grey, pictures))[0])
-        return {
-            reason: Seen(np.concatenate([p.pictures for p in parts]), np.concatenate([p.embeddings for p in parts]))
-            for reason, parts in seen.items()
-        }
+            seen.setdefault(reason, []).append(self._look(map(self._grey, pictures))[0][0])
+        return {reason: Seen(np.concatenate([part.features for part in parts])) for reason, parts in seen.items()}
 
     def _grey(self, pixels: NDArray[np.uint8]) -> Tensor:
         return squish(torch.from_numpy(pixels.copy())[None, None], self._graph.size)
 
-    def _look(self, grey: Iterable[Tensor]) -> tuple[Seen, NDArray[np.float64]]:
-        pictures, embeddings, probabilities = [], [], []
+    def _look(
+        self, grey: Iterable[Tensor], changes: Sequence[Change] = (_as_it_is,)
+    ) -> tuple[list[Seen], NDArray[np.float64]]:
+        features: list[list[NDArray[np.float64]]] = [[] for _ in changes]
+        probabilities = []
+        number = 0
         with torch.inference_mode():
             for batch in _batches(grey):
-                outputs = self._graph.answer_grey(batch)
-                pictures.append(thumbnail(batch).double().numpy())
-                embeddings.append(outputs.embedding.double().numpy())
-                probabilities.append(outputs.probabilities.double().numpy())
-        return Seen(np.concatenate(pictures), np.concatenate(embeddings)), np.concatenate(probabilities)
+                for place, change in enumerate(changes):
+                    changed = torch.cat([change(image, number + n) for n, image in enumerate(batch)])
+                    outputs, seen = self._graph.look(changed)
+                    features[place].append(seen.double().numpy())
+                    if place == 0:
+                        probabilities.append(outputs.probabilities.double().numpy())
+                number += len(batch)
+        return [Seen(np.concatenate(parts)) for parts in features], np.concatenate(probabilities)
 
 
-def _batches(grey: Iterable[Tensor]) -> Iterator[Tensor]:
+def _batches(grey: Iterable[Tensor]) -> Iterator[list[Tensor]]:
     waiting: list[Tensor] = []
     for image in grey:
         waiting.append(image)
         if len(waiting) == _BATCH:
-            yield torch.cat(waiting)
+            yield waiting
             waiting = []
     if waiting:
-        yield torch.cat(waiting)
+        yield waiting

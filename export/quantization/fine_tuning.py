@@ -101,8 +101,8 @@ class _Pair(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x.as_subclass(Tensor)
         with torch.no_grad():
-            wanted = self._teacher[0].head(self._teacher[0].body(x))[0]
-        return torch.stack([self.student.head(self.student.body(x))[0], wanted], 1)
+            wanted = self._teacher[0].head(self._teacher[0].body(x)[0])[0]
+        return torch.stack([self.student.head(self.student.body(x)[0])[0], wanted], 1)
 
 
 def _divergence(pair: Tensor, _target: Any, **_: Any) -> Tensor:
@@ -175,7 +175,7 @@ def _input_ranges(graph: DeployableGraph, images: Sequence[NDArray[np.uint8]]) -
             hooks.append(module.register_forward_pre_hook(note(name)))
     try:
         for image in images:
-            graph.head(graph.body(graph.normalization(torch.from_numpy(np.array(image))[None, None].float())))
+            graph.head(graph.body(graph.normalization(torch.from_numpy(np.array(image))[None, None].float()))[0])
     finally:
         for hook in hooks:
             hook.remove()

@@ -16,6 +16,7 @@ __all__ = ["store_weights_as_int8", "write_half"]
 
 _SMALLEST = 16  # elements; a bias or a scale stays as it is
 _HALF_LARGEST = 65504.0
+_GATE = "gate."
 
 
 def store_weights_as_int8(model: Any, *, per_channel: bool = True, refined: Collection[str] = ()) -> int:
@@ -51,6 +52,8 @@ def store_weights_as_int8(model: Any, *, per_channel: bool = True, refined: Coll
 
     for tensor in list(model.graph.initializer):
         if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2 or np.prod(tensor.dims) < _SMALLEST:
+            continue
+        if tensor.name.startswith(_GATE):  # its limits were set in float
             continue
         weight = numpy_helper.to_array(tensor)
         if weight.shape[0] == weight.size:  # a vector in disguise: a batch norm's, a reshape's

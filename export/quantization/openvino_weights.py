@@ -29,7 +29,9 @@ def float_weights(model: Any) -> dict[str, Any]:
     return found
 
 
-def store_weights_as_int8(model: Any, *, per_channel: bool = True, refined: Collection[str] = ()) -> int:
+def store_weights_as_int8(
+    model: Any, *, per_channel: bool = True, refined: Collection[str] = (), floating: Collection[str] = ()
+) -> int:
     """Replace float weight constants by int8, Convert and Multiply, in place; return how many.
 
     OpenVINO folds these when it compiles the model, and computes in float.
@@ -42,6 +44,8 @@ def store_weights_as_int8(model: Any, *, per_channel: bool = True, refined: Coll
         One scale for each output channel.
     refined
         Operations (by friendly name) whose weights are stored in two parts.
+    floating
+        Operations whose constants stay in float where no other reads them.
     """
     from openvino import opset13 as ops
 
@@ -55,6 +59,8 @@ def store_weights_as_int8(model: Any, *, per_channel: bool = True, refined: Coll
                 by_constant[name] = (constant, wanted or by_constant.get(name, (None, False))[1])
     for name, (constant, two) in by_constant.items():
         consumers = list(constant.output(0).get_target_inputs())
+        if all(consumer.get_node().get_friendly_name() in floating for consumer in consumers):
+            continue
         weight = constant.data
         first, rest = _expansion(ops, weight, per_channel, name)
         if two:

@@ -62,7 +62,7 @@ def rank_layers(graph: DeployableGraph, images: Sequence[NDArray[np.uint8]], bat
         x = graph.normalization(torch.from_numpy(np.stack(images[start : start + batch]))[:, None].float())
         inputs = _Inputs(graph)
         with torch.enable_grad(), inputs:
-            logits = graph.head(graph.body(x.requires_grad_()))[0]
+            logits = graph.head(graph.body(x.requires_grad_())[0])[0]
             values = list(inputs.values.values())
             rounding = {name: _rounding(value.detach()) for name, value in inputs.values.items()}
             for index in range(logits.shape[1]):
@@ -103,7 +103,7 @@ def rank_weights(graph: DeployableGraph, images: Sequence[NDArray[np.uint8]], ba
     @torch.no_grad()
     def logits() -> Tensor:
         parts = [
-            graph.head(graph.body(graph.normalization(stacked[start : start + batch])))[0]
+            graph.head(graph.body(graph.normalization(stacked[start : start + batch]))[0])[0]
             for start in range(0, len(stacked), batch)
         ]
         return torch.cat(parts)
@@ -133,7 +133,7 @@ def mean_inputs(graph: DeployableGraph, images: Sequence[NDArray[np.uint8]]) -> 
     for image in images:
         x = graph.normalization(torch.from_numpy(np.array(image))[None, None].float())
         with _Inputs(graph) as inputs:
-            graph.head(graph.body(x))
+            graph.head(graph.body(x)[0])
         for name, value in inputs.values.items():
             mean = value.mean((2, 3))[0] if value.ndim == 4 else value[0]
             total[name] = total.get(name, torch.zeros_like(mean)) + mean

@@ -16,7 +16,7 @@ from edge_runtime.predictor import Predictor
 from export.build import build_bundle
 from export.conformal import conformal_thresholds, fewest_radiographs
 from export.errors import ExportError
-from export.gate import Gate, GateParameters, Subspace, thumbnail
+from export.gate import Gate, GateParameters, TappedBody, gate_features
 from export.gate_fitting import Seen, _limit, fit_gate
 from export.gate_pictures import drawn_pictures, load_given, rotated
 from export.graph import deployable_graph
@@ -50,7 +50,7 @@ def test_the_manifest_says_what_was_learnt(manifest: Manifest) -> None:
     gate, conformal = manifest.gate, manifest.conformal
     assert gate is not None and conformal is not None
     assert set(gate.reasons) == {"not_a_radiograph", "inverted", "rotated", "lateral_view"}
-    assert gate.other_pictures == {"not_a_radiograph": 400, "inverted": 40, "rotated": 40, "lateral_view": 16}
+    assert gate.other_pictures == {"not_a_radiograph": 400, "inverted": 120, "rotated": 120, "lateral_view": 16}
     assert (gate.training_radiographs, gate.validation_radiographs, gate.minimum_age_years) == (120, 30, 16)
     assert gate.validation_refused <= 1
     assert set(conformal.thresholds) == set(LABELS) and conformal.radiographs == dict.fromkeys(LABELS, 10)
@@ -106,37 +106,95 @@ def test_too_little_data_gives_no_gate_and_says_so(tmp_path: Path) -> None:
     assert any(note.startswith("No gate") for note in result.notes)
     assert any(note.startswith("No prediction sets") for note in result.notes)
     with pytest.raises(ExportError, match="too few"):
-        fit_gate(Seen(np.zeros((9, 4)), np.zeros((9, 4))), Seen(np.zeros((9, 4)), np.zeros((9, 4))), {})
+        fit_gate(Seen(np.zeros((9, 4))), Seen(np.zeros((9, 4))), {})
 
 
 def test_the_score_has_its_verdict_in_the_whole_part() -> None:
-    """By hand: one direction each, and a regression that only looks at the picture's coordinate."""
-    subspace = Subspace(np.zeros(4), np.array([[1.0, 0, 0, 0]]), np.array([1.0]), 1.0)
-    width = 1 + 1 + 1 + 1 + 1
-    weights = np.zeros((3, width))
-    weights[1, 0], weights[2, 0] = -1.0, 1.0  # the first reason for negative coordinates, the second for positive
+    """By hand: one direction, and a regression that only looks at the first feature."""
+    weights = np.zeros((3, 4))
+    weights[1, 0], weights[2, 0] = -1.0, 1.0  # the first reason where it is negative, the second where positive
     gate = Gate(
         GateParameters(
-            subspace, subspace, np.zeros(width), np.ones(width), weights, np.array([100.0, 0, 0]), (2.0, 2.0, 1e3),
-            ("not_a_radiograph", "inverted"),
+            centre=np.zeros(4), scale=np.ones(4), directions=np.array([[1.0, 0, 0, 0]]), deviations=np.array([1.0]),
+            rest=1.0, weights=weights, bias=np.array([100.0, 0, 0]), limits=(2.0, 1e3),
+            reasons=("not_a_radiograph", "inverted"),
         )
     )  # fmt: skip
 
     def score(x: float) -> float:
-        return float(gate.score(torch.tensor([[x, 0.0, 0, 0]]), torch.zeros(1, 4)))
+        return float(gate.score(torch.tensor([[x, 0.0, 0, 0]])))
 
     assert score(2.0) == pytest.approx(0.5)  # distance |x| / sqrt(4) = 1 of 2
     assert score(3.99) == pytest.approx(0.9975)
     assert score(8.0) == pytest.approx(2.5)  # twice the limit: the second reason, 1 - 1/2
     assert score(-8.0) == pytest.approx(1.5)
-    assert 2.9 < score(1e9) < 3
+    assert score(1e9) == score(50.0) and 2.9 < score(1e9) < 3, "cut, so that it cannot run away"
     assert np.isnan(score(float("nan"))), "the runtime must see that nothing is known"
 
 
-def test_thumbnails_do_not_depend_on_exposure() -> None:
+def test_the_regression_refuses_from_its_limit_on() -> None:
+    weights = np.zeros((2, 4))
+    weights[1, 1] = 1.0
+    gate = Gate(
+        GateParameters(
+            centre=np.zeros(4), scale=np.full(4, 2.0), directions=np.eye(4)[:1], deviations=np.ones(1), rest=1.0,
+            weights=weights, bias=np.zeros(2), limits=(1e3, 1.5), reasons=("rotated",),
+        )
+    )  # fmt: skip
+    # log odds = the standardised second feature
+    assert float(gate.score(torch.tensor([[0, 2.9, 0, 0]]))) < 1 <= float(gate.score(torch.tensor([[0, 3.1, 0, 0]])))
+
+
+def test_features_are_quarters_and_deviations() -> None:
+    quarters = torch.arange(4.0).reshape(2, 2).repeat_interleave(3, 0).repeat_interleave(4, 1)[None, None]
+    assert gate_features(quarters).tolist() == [[0, 1, 2, 3, pytest.approx(np.sqrt(1.25))]]
+    odd = torch.tensor([[1.0, 2, 3], [4, 5, 6], [7, 8, 9]])[None, None]
+    assert gate_features(odd)[0, :4].tolist() == [3, 4, 6, 7], "an odd number of rows: quarters share the middle one"
+
+
+def test_the_gate_looks_at_the_last_map_of_a_sixteenth() -> None:
+    def halve(channels: int) -> torch.nn.Conv2d:
+        return torch.nn.Conv2d(channels, channels + 1, 3, stride=2, padding=1)
+
+    body = torch.nn.Sequential(*(halve(3 + n) for n in range(5)))  # edges 32, 16, 8, 4, 2 of 64
+    tapped = TappedBody(body, 64)
+    last, middle = tapped(torch.zeros(1, 3, 64, 64))
+    assert (tapped.tap, last.shape[1:], middle.shape[1:]) == (3, (8, 2, 2), (7, 4, 4))
+    assert [name for name, _ in tapped.named_children()] == [name for name, _ in body.named_children()]
+
+    class Other(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = halve(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inner(x)
+
+    whole = TappedBody(Other(), 64)
+    last, middle = whole(torch.zeros(1, 3, 64, 64))
+    assert last is middle and [name for name, _ in whole.named_children()] == ["whole"]
+
+
+def test_limits_rest_on_radiographs_that_were_not_fitted_on() -> None:
+    """Two patients of a hospital apart: the distance's limit has to reach to them, though each is fitted on."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(0, 1, (200, 6))
+    features[:20] += 4
+    groups = tuple(f"p{n // 10}" for n in range(200))
+    others = {"rotated": Seen(rng.normal(0, 1, (50, 6)) - 8)}
+    valid = Seen(rng.normal(0, 1, (40, 6)))
+    kept_whole = fit_gate(Seen(features, groups), valid, others)
+    alone = fit_gate(Seen(features), valid, others)
+    assert kept_whole.limits[0] >= alone.limits[0] > 1
+    assert kept_whole.limits[1] >= 1
+    scores = Gate(kept_whole).score(torch.from_numpy(features).float())
+    assert (scores < 1).all() and (
+        Gate(kept_whole).score(torch.from_numpy(others["rotated"].features).float()) >= 1
+    ).all()
+
+
+def test_turned_is_never_upright() -> None:
     grey = torch.rand(2, 1, 64, 64) * 100
-    torch.testing.assert_close(thumbnail(grey), thumbnail(grey * 2 + 30), atol=1e-4, rtol=0)
-    assert torch.isfinite(thumbnail(torch.zeros(1, 1, 64, 64))).all()
     assert [tuple(rotated(grey, n).shape) for n in range(3)] == [(2, 1, 64, 64)] * 3
     assert not any(torch.equal(rotated(grey, n), grey) for n in range(6))
 
