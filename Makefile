@@ -44,10 +44,15 @@ test: $(STAMP)
 	$(BIN)/python -m pytest
 
 # The browser's packages come by lock file. Debian: apt-get install cmake ninja-build g++ libpng-dev libjpeg-dev
-# openjdk-17-jdk-headless chromium npm
+# openjdk-17-jdk-headless chromium npm aapt android-framework-res. ExecuTorch has an environment of its own
+# (docs/mobile.md): make mobile-test EXECUTORCH_VENV=DIR.
+EXECUTORCH_VENV ?= .venv-executorch
 mobile-test: $(STAMP)
-	@if command -v npm >/dev/null; then npm ci --ignore-scripts --silent --prefix mobile_demo/web; fi
+	@if command -v npm >/dev/null; then npm ci --ignore-scripts --silent --prefix mobile_demo/web; \
+	else echo "SKIPPED: the browser's packages (no npm here; Debian: apt-get install npm)"; fi
 	$(BIN)/python -m pytest tests/mobile -rs
+	@if [ -x "$(EXECUTORCH_VENV)/bin/python" ]; then set -x; $(EXECUTORCH_VENV)/bin/python -m pytest tests/export/test_executorch.py -rs; \
+	else echo "SKIPPED: ExecuTorch ($(EXECUTORCH_VENV) is no environment; docs/mobile.md makes one, EXECUTORCH_VENV=DIR names it)"; fi
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.mobile
 def test_golden_vectors_on_aarch64(mobile_bundle: Path, tmp_path: Path, lite_artifact: str) -> None:
     named = os.environ.get("CXR_AARCH64_TORCH")
     if not named:
-        pytest.skip("CXR_AARCH64_TORCH names no unpacked wheel of torch 2.1.0 for aarch64 (docs/mobile.md)")
+        pytest.skip("opt-in: CXR_AARCH64_TORCH names no unpacked wheel of torch 2.1.0 for aarch64 (docs/mobile.md)")
     for tool in ("aarch64-linux-gnu-g++", "qemu-aarch64"):
         if shutil.which(tool) is None:
             pytest.skip(f"no {tool} here (Debian: apt-get install g++-aarch64-linux-gnu qemu-user)")
