@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from io import BytesIO
 from typing import Any, get_args
 
+import numpy as np
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest, NotFound
 
 from edge_runtime.errors import UsageError
+from edge_runtime.grey_png import grey_png
 from edge_runtime.records import SORT_KEYS, Records, RecordsError, Study, StudyQuery
 from edge_runtime.records.study import VerdictWord
 from edge_runtime.web import operating
@@ -99,9 +100,8 @@ def image(key: str) -> Response:
         if max(picture.size) <= edge:
             return Response(path.read_bytes(), mimetype="image/png")
         picture.thumbnail((edge, edge), Image.Resampling.BILINEAR, reducing_gap=2.0)
-        stream = BytesIO()
-        picture.save(stream, "PNG", compress_level=1, compress_type=3)
-    return Response(stream.getvalue(), mimetype="image/png")
+        content = grey_png(np.asarray(picture))
+    return Response(content, mimetype="image/png")
 
 
 @blueprint.get(f"/studies/{KEY}/heatmap")

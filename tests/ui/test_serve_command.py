@@ -32,8 +32,16 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     def fake_serve(*args: Any, **kwargs: Any) -> None:
         seen.update(kwargs, host=args[2], port=args[3])
 
-    monkeypatch.setattr(serve, "open_bundle", lambda *_, **__: Opened(scripted_bundle()))
-    monkeypatch.setattr("edge_runtime.predictor.Predictor.open", lambda *_, **__: Opened(ScriptedPredictor()))
+    def open_bundle(*_: Any, **settings: Any) -> Opened:
+        seen.update(settings)
+        return Opened(scripted_bundle())
+
+    def open_predictor(*arguments: Any) -> Opened:
+        seen.update(threads=arguments[3])
+        return Opened(ScriptedPredictor())
+
+    monkeypatch.setattr(serve, "open_bundle", open_bundle)
+    monkeypatch.setattr("edge_runtime.predictor.Predictor.open", open_predictor)
     monkeypatch.setattr("edge_runtime.web.server.serve", fake_serve)
     monkeypatch.setenv("EDGE_RUNTIME_SITE", str(tmp_path / "site"))
     return seen
@@ -91,3 +99,15 @@ def test_a_sites_certificate_is_used_where_others_come_in(started: dict[str, Any
     assert started["tls"] is not None and started["config"].encrypted
     run()
     assert started["tls"] is None
+
+
+def test_little_memory_and_signed_bundles_only(started: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    from edge_runtime.backends.footprint import low_memory
+
+    monkeypatch.setenv("EDGE_RUNTIME_LOW_MEMORY", "")  # and put back after the test
+    run()
+    assert (started["require_signature"], started["threads"], low_memory()) == (False, None, False)
+    run("--low-memory", "--require-signature")
+    assert (started["require_signature"], started["threads"], low_memory()) == (True, 1, True)
+    run("--low-memory", "--threads", "2")
+    assert started["threads"] == 2
