@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from edge_runtime.backends.footprint import low_memory
-from edge_runtime.decoding_messages import Request, receive_radiograph, send_failure, send_radiograph
+from edge_runtime.decoding_messages import Request, SharedPixels, receive_radiograph, send_failure, send_radiograph
 from edge_runtime.errors import DecoderError, EdgeRuntimeError, Fault, InputError, Reason, Refusal
 from edge_runtime.reading import read_radiograph
 from edge_runtime.reading.limits import DEFAULT_LIMITS, ReadingLimits
@@ -30,6 +30,10 @@ __all__ = ["DecodingPool"]
 _START_SECONDS: Final = 60.0
 _LIFETIME: Final = 500
 """Files a worker reads before a fresh one takes its place: what a decoder leaks goes with it."""
+_KEPT_BYTES: Final = 64 << 20
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+"""Of glibc's ``malloc.h``."""
 _PRELOADED: Final = ("edge_runtime.cli", "edge_runtime.reading.dicom", "edge_runtime.reading.imaging", "PIL.Image")
 _ANOTHER_FORM: Final = "try it again; if it happens again, export the radiograph uncompressed or as PNG"
 
@@ -150,7 +154,10 @@ class _Worker:
         self._pipe, theirs = context.Pipe()
         # a fork copies the runtime's end too, and would not see it close
         copied = self._pipe if method == "fork" else None
-        self._process = context.Process(target=_serve, args=(theirs, copied, *settings), daemon=True, name="decoder")
+        self._shared = SharedPixels.there(self._limits.max_pixels)
+        self._process = context.Process(
+            target=_serve, args=(theirs, copied, self._shared, *settings), daemon=True, name="decoder"
+        )
         with self._starting, warnings.catch_warnings():
             # Python 3.12 warns of any fork beside a thread; NumPy's own are idle, and made for it
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -175,7 +182,7 @@ class _Worker:
                     Fault.DECODER_TIMED_OUT, f"{name} took too long to decode and was given up",
                     got=f"more than {seconds:.0f} s", remedy=_ANOTHER_FORM,
                 )  # fmt: skip
-            return receive_radiograph(self._pipe, self._limits)
+            return receive_radiograph(self._pipe, self._limits, self._shared)
         except (EOFError, OSError):
             self.stop()
             raise DecoderError(
@@ -187,6 +194,9 @@ class _Worker:
         self._pipe.close()
         self._process.kill()
         self._process.join(10)
+        if self._shared is not None:
+            self._shared.close()
+            self._shared = None
 
     def _wait_until_ready(self) -> None:
         if self._is_ready:
@@ -206,7 +216,12 @@ def _ending(code: int | None) -> str:
 
 
 def _serve(
-    pipe: Connection, copied: Connection | None, limits: ReadingLimits, seconds: float, memory_bytes: int | None
+    pipe: Connection,
+    copied: Connection | None,
+    shared: SharedPixels | None,
+    limits: ReadingLimits,
+    seconds: float,
+    memory_bytes: int | None,
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runtime's to handle; it closes the pipe
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -214,6 +229,8 @@ def _serve(
         copied.close()
     from edge_runtime.reading import dicom, imaging  # noqa: F401 - loaded before a file is waited for
 
+    if not low_memory():
+        _keep_freed_memory()
     _limit_memory(memory_bytes)
     pipe.send_bytes(b"ready")
     while True:
@@ -227,7 +244,7 @@ def _serve(
             if isinstance(answer, EdgeRuntimeError):
                 send_failure(pipe, answer)
             else:
-                send_radiograph(pipe, answer)
+                send_radiograph(pipe, answer, shared)
         except OSError:
             return
 
@@ -261,6 +278,18 @@ def _alarm(seconds: float) -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep up to 64 MB for the next file: getting a radiograph's pages anew takes longer than decoding it."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    with suppress(OSError, AttributeError):  # another C library
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES // 2)
 
 
 def _limit_memory(memory_bytes: int | None) -> None:

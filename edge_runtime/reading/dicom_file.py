@@ -29,8 +29,8 @@ _ALWAYS_INFLATED: Final = 16 << 20
 class BoundedFile:
     """A binary file for pydicom that never reads beyond its end and gives up after so many reads.
 
-    pydicom makes one to three reads an element, two for most, so this bounds the time and memory of a header that is made of
-    millions of tiny elements; and a length field of 4 GiB allocates nothing.
+    pydicom makes one to three reads an element, two for most, so this bounds the time and memory of a header that is
+    made of millions of tiny elements; and a length field of 4 GiB allocates nothing.
     """
 
     def __init__(self, file: BinaryIO, size: int, max_elements: int) -> None:

@@ -137,6 +137,10 @@ def to_display(stored: NDArray[Any], rules: GreyRules) -> NDArray[np.uint8]:
         shown = np.frombuffer(looked_up, dtype=np.uint8).reshape(stored.shape)
     else:
         shown = np.empty(stored.shape, dtype=np.uint8)
+        if stored.dtype.itemsize == 2 and stored.dtype.isnative:  # by the bits as they are: no index is worked out
+            whole = np.zeros(1 << 16, dtype=np.uint8)
+            whole[np.arange(low, high + 1) & 0xFFFF] = table
+            table, low, stored = whole, 0, stored.view(np.uint16)
         for rows, index in _indexes(stored, low):
             np.take(table, index, out=shown[rows], mode="clip")
     if occurs is None and shown.min() == shown.max():
@@ -151,7 +155,10 @@ def _indexes(stored: NDArray[Any], low: int) -> Iterator[tuple[slice, NDArray[np
     for start in range(0, stored.shape[0], step):
         band = stored[start : start + step]
         index = buffer[: len(band)]
-        np.subtract(band, low, out=index, dtype=np.intp)
+        if low:
+            np.subtract(band, low, out=index, dtype=np.intp)
+        else:
+            np.copyto(index, band)
         yield slice(start, start + len(band)), index
 
 
