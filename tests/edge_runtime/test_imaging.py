@@ -70,7 +70,7 @@ def test_tiff_that_is_white_at_zero(tmp_path: Path, bits: int) -> None:
     np.testing.assert_array_equal(read_radiograph(path).pixels, 255 - np.rint(values / (2**bits - 1) * 255))
 
 
-def _tiff(values: NDArray[np.uint8], photometric: int) -> bytes:
+def _tiff(values: NDArray[np.uint8], photometric: int, orientation: int = 1) -> bytes:
     rows, columns = values.shape
     depth = 8 * values.dtype.itemsize
     data = values.astype(values.dtype.newbyteorder("<")).tobytes()
@@ -81,6 +81,7 @@ def _tiff(values: NDArray[np.uint8], photometric: int) -> bytes:
         (259, 1),
         (262, photometric),
         (273, 8),
+        (274, orientation),
         (277, 1),
         (278, rows),
     ]
@@ -98,6 +99,51 @@ def test_exif_rotation_is_applied(tmp_path: Path) -> None:
     found = read_radiograph(path).pixels
     assert found.shape == GREY.T.shape
     assert np.abs(found.astype(int) - np.rot90(GREY, -1)).max() <= 3
+
+
+TURNED = {
+    1: lambda v: v, 2: np.fliplr, 3: lambda v: np.rot90(v, 2), 4: np.flipud,
+    5: np.transpose, 6: lambda v: np.rot90(v, -1), 7: lambda v: np.rot90(v.T, 2), 8: np.rot90,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("orientation", TURNED)
+def test_tiff_orientation_is_applied(tmp_path: Path, orientation: int, bits: int) -> None:
+    path = tmp_path / "turned.tiff"
+    values = ramp(bits)
+    path.write_bytes(_tiff(values, photometric=1, orientation=orientation))
+    shown = np.rint(values / (2**bits - 1) * 255)
+    np.testing.assert_array_equal(read_radiograph(path).pixels, TURNED[orientation](shown))
+
+
+def _deep_png(values: NDArray[np.uint16], alpha: NDArray[np.uint16]) -> bytes:
+    """A PNG of colour type 4: grey and alpha, 16 bits each (PNG specification, 11.2.1)."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    rows, columns = values.shape
+    samples = np.stack([values, alpha], -1).astype(">u2").reshape(rows, -1)
+    lines = b"".join(b"\0" + line.tobytes() for line in samples)
+    header = struct.pack(">IIBBBBB", columns, rows, 16, 4, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+
+
+def test_sixteen_bit_png_with_alpha(tmp_path: Path) -> None:
+    path = tmp_path / "deep.png"
+    values = ramp(16)
+    opaque = np.full_like(values, 0xFFFF)
+    path.write_bytes(_deep_png(values, opaque))
+    image = read_radiograph(path)
+    np.testing.assert_allclose(image.pixels, values / 257, atol=1)
+    assert image.notes == ()
+    opaque[:64] = 0
+    path.write_bytes(_deep_png(values, opaque))
+    image = read_radiograph(path)
+    assert image.pixels[:64].max() == 0
+    np.testing.assert_allclose(image.pixels[64:], values[64:] / 257, atol=1)
+    assert image.notes == ("Transparent parts were shown black.",)
 
 
 def test_transparent_parts_are_black(tmp_path: Path) -> None:

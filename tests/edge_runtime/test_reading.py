@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
+from edge_runtime.decoding import DecodingPool
 from edge_runtime.errors import InputError, Reason, Refusal
 from edge_runtime.reading import ReadingLimits, looks_readable, read_radiograph
 from tests.edge_runtime.dicom_samples import radiograph, ramp, save
@@ -132,10 +134,10 @@ def test_truncated_at_any_byte_is_refused_or_whole(tmp_path: Path) -> None:
             np.testing.assert_array_equal(found, pixels)
 
 
-def radiograph_bytes() -> bytes:
+def radiograph_bytes(pixels: NDArray[np.uint8] | None = None) -> bytes:
     """A data set alone, Explicit VR Little Endian, as it stands inside a deflated file."""
     buffer = BytesIO()
-    data_set = radiograph(ramp(8))
+    data_set = radiograph(ramp(8) if pixels is None else pixels)
     data_set.save_as(buffer, enforce_file_format=True)
     content = buffer.getvalue()
     return content[content.index(b"\x08\x00\x16\x00UI") :]
@@ -167,6 +169,24 @@ def test_deflate_bomb_stops_at_the_limit(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory from /proc")
+def test_what_deflates_too_well_is_refused_by_its_ratio(tmp_path: Path) -> None:
+    """Below 16 MiB any ratio will do; above it, a hundred times the deflated size."""
+    path = tmp_path / "film.dcm"
+    even = np.zeros((2000, 4000), np.uint8)
+    even[:, 2000:] = 1
+    path.write_bytes(deflated(radiograph_bytes(even)))
+    assert path.stat().st_size * 100 < 8_000_000 < 16 * 2**20
+    assert read_radiograph(path).pixels.shape == (2000, 4000)
+    path.write_bytes(deflated(radiograph_bytes() + bytes(30 * 2**20)))
+    with pytest.raises(Refusal, match="inflates to more") as caught:
+        read_radiograph(path)
+    assert caught.value.expected == "at most 16 MiB"
+    large = np.zeros((4400, 4400), np.uint8)  # 18 MiB
+    large[:, :400] = np.random.default_rng(1).integers(0, 256, (4400, 400), np.uint8)
+    path.write_bytes(deflated(radiograph_bytes(large)))
+    np.testing.assert_array_equal(read_radiograph(path).pixels, large)
+
+
 def test_a_bomb_costs_no_memory(tmp_path: Path) -> None:
     """Both bombs in a process of its own: the peak stays far below what they claim."""
     bomb = tmp_path / "bomb.dcm"
@@ -220,24 +240,80 @@ def test_a_length_field_of_four_gigabytes(tmp_path: Path) -> None:
         assert refusal.reason is Reason.UNREADABLE
 
 
-def test_random_damage_never_escapes(tmp_path: Path) -> None:
-    """Bytes changed at random: an image or a refusal, nothing else."""
-    rng = np.random.default_rng(5)
-    dicom = save(radiograph(ramp(8)), tmp_path / "whole.dcm").read_bytes()
-    deflated_file = deflated(radiograph_bytes())
-    png = BytesIO()
-    Image.fromarray(ramp(8)).save(png, format="PNG")
+def contents() -> dict[str, bytes]:
+    """One whole file of every kind that has a decoder of its own."""
+    import imagecodecs
+    from pydicom import uid
+    from pydicom.encaps import encapsulate
+
+    def dicom(stream: bytes | None, syntax: uid.UID) -> bytes:
+        data_set = radiograph(ramp(8))
+        if stream is None:
+            data_set.compress(syntax, encoding_plugin="pydicom", generate_instance_uid=False)
+        else:
+            data_set.file_meta.TransferSyntaxUID = syntax
+            data_set.PixelData = encapsulate([bytes(stream)])
+            data_set["PixelData"].VR = "OB"
+            data_set["PixelData"].is_undefined_length = True
+        out = BytesIO()
+        data_set.save_as(out, enforce_file_format=True)
+        return out.getvalue()
+
+    def picture(kind: str, **options: object) -> bytes:
+        out = BytesIO()
+        Image.fromarray(ramp(8)).save(out, format=kind, **options)
+        return out.getvalue()
+
+    values = ramp(8)
+    return {
+        "native": bytes(128) + b"DICM" + radiograph_bytes(),
+        "deflated": deflated(radiograph_bytes()),
+        "RLE": dicom(None, uid.RLELossless),
+        "JPEG": dicom(imagecodecs.jpeg8_encode(values), uid.JPEGBaseline8Bit),
+        "JPEG Lossless": dicom(imagecodecs.jpeg8_encode(values, lossless=True, predictor=1), uid.JPEGLosslessSV1),
+        "JPEG-LS": dicom(imagecodecs.jpegls_encode(values), uid.JPEGLSLossless),
+        "JPEG 2000": dicom(
+            imagecodecs.jpeg2k_encode(values, codecformat="j2k", reversible=True, level=0), uid.JPEG2000Lossless
+        ),
+        "HTJ2K": dicom(imagecodecs.htj2k_encode(values, reversible=True), uid.HTJ2KLossless),
+        "PNG file": picture("PNG"),
+        "JPEG file": picture("JPEG"),
+        "TIFF file": picture("TIFF"),
+        "TIFF file, LZW": picture("TIFF", compression="tiff_lzw"),
+        "TIFF file, deflated": picture("TIFF", compression="tiff_adobe_deflate"),
+    }
+
+
+KINDS = ("native", "deflated", "RLE", "JPEG", "JPEG Lossless", "JPEG-LS", "JPEG 2000", "HTJ2K", "PNG file", "JPEG file",
+         "TIFF file", "TIFF file, LZW", "TIFF file, deflated")  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_random_damage_never_escapes(tmp_path: Path, kind: str) -> None:
+    """Bytes changed at random, or the end cut off: an image or a refusal, nothing else, and no crash.
+
+    In a decoding process, as in the field: a crash would be an error of the file. In which of the bytes the damage is
+    decides what sees it, so headers and streams get as much of it.
+    """
+    content = contents()[kind]
+    rng = np.random.default_rng(len(kind))
     path = tmp_path / "damaged"
-    for content in (dicom, deflated_file, png.getvalue()):
-        for _ in range(150):
+    path.write_bytes(content)
+    refused = 0
+    with DecodingPool(1, seconds=10, memory_bytes=512 * 2**20) as pool:
+        assert pool.read(path).pixels.shape == (128, 160), "the whole file is read"
+        for number in range(40):
             damaged = np.frombuffer(content, np.uint8).copy()
-            at = rng.integers(0, min(len(damaged), 1200), size=rng.integers(1, 9))
+            end = len(damaged) if number % 2 else min(len(damaged), 1200)
+            at = rng.integers(0, end, size=rng.integers(1, 9))
             damaged[at] = rng.integers(0, 256, size=at.size)
-            path.write_bytes(damaged.tobytes())
+            path.write_bytes(damaged[: rng.integers(1, len(damaged))] if number % 5 == 0 else damaged)
             try:
-                assert read_radiograph(path).pixels.dtype == np.uint8
+                assert pool.read(path).pixels.dtype == np.uint8
             except Refusal as refusal:
-                assert str(refusal)
+                refused += 1
+                assert refusal.what
+    assert refused >= 8, "at least what was cut"
 
 
 def test_the_walk_picks_up_what_may_be_read(tmp_path: Path) -> None:
