@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -44,8 +45,34 @@ class FormatWriter:
             The format's tool is not installed, cannot express the graph, or wrote something else.
         """
         write = cast("Callable[[DeployableGraph, Path], None]", import_module(f"export.formats.{self.format}").write)
-        try:
+        with self._installed():
             write(graph, path)
+
+    def check(self, path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Check a file of this format, whoever wrote it: the graph's input, its outputs by name, dtype, order, shape.
+
+        TorchScript, the lite interpreter and ExecuTorch keep no names: there the order fixes them, and the file is run.
+        ExecuTorch has no check of its own beside the golden vectors.
+
+        Parameters
+        ----------
+        shapes
+            Output name -> shape, as in the manifest.
+
+        Raises
+        ------
+        ExportError
+            It is another kind of file, or one of another graph.
+        """
+        module = import_module(f"export.formats.{self.format}")
+        if hasattr(module, "check_file"):
+            with self._installed():
+                module.check_file(path, shapes)
+
+    @contextlib.contextmanager
+    def _installed(self) -> Iterator[None]:
+        try:
+            yield
         except ImportError as error:
             raise ExportError(
                 f"the format {self.format} needs a package that is not installed",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +14,16 @@ from typing import Any
 import torch
 
 from export.errors import ExportError
-from export.graph import INPUT_NAME, OUTPUT_NAMES, DeployableGraph
+from export.formats.answering import Shapes
+from export.formats.unsupported import tracing, unsupported
+from export.graph import INPUT_NAME, OUTPUT_NAMES, DeployableGraph, output_shapes
 
 __all__ = ["OPSET", "check_file", "strip_notes", "write"]
 
 OPSET = 18
 _TRACE_SIZE = (250, 190)
 _LARGEST_EDGE = 65535  # what a DICOM header can say
+_OPERATOR = re.compile(r"No ONNX function found for <OpOverload\(op='([\w.]+)'")
 
 
 def write(graph: DeployableGraph, path: Path) -> None:
@@ -50,14 +54,12 @@ def write(graph: DeployableGraph, path: Path) -> None:
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        raise ExportError(
-            "the graph cannot be written as ONNX", got=_root_cause(error), remedy="leave out the format onnx"
-        ) from error
+        raise _explained(error, graph, image) from error
     assert program is not None
     model = program.model_proto
     strip_notes(model)
     onnx.save_model(model, str(path))
-    check_file(path)
+    check_file(path, output_shapes(graph))
 
 
 def strip_notes(model: Any) -> None:
@@ -69,8 +71,13 @@ def strip_notes(model: Any) -> None:
         _strip(function)
 
 
-def check_file(path: Path) -> None:
-    """Check the written file: valid ONNX, one file, the graph's input and outputs by name, type and shape.
+def check_file(path: Path, shapes: Shapes | None = None) -> None:
+    """Check the written file: valid ONNX, one file, the graph's input and outputs by name, type, order and shape.
+
+    Parameters
+    ----------
+    shapes
+        Of the outputs; without them any fixed ones will do.
 
     Raises
     ------
@@ -81,9 +88,15 @@ def check_file(path: Path) -> None:
 
     try:
         onnx.checker.check_model(str(path), full_check=True)
+        model = onnx.load(str(path), load_external_data=False)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"{path.name} is not valid ONNX", got=str(error)[:500]) from error
-    model = onnx.load(str(path))
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+        raise ExportError(
+            f"{path.name} keeps weights in other files",
+            expected="one file",
+            remedy="save it with all data inside (onnx.save_model(model, path, save_as_external_data=False))",
+        )
     found = [_describe(value) for value in (*model.graph.input, *model.graph.output)]
     types = [onnx.TensorProto.UINT8] + [onnx.TensorProto.FLOAT] * len(OUTPUT_NAMES)
     names = [INPUT_NAME, *OUTPUT_NAMES]
@@ -93,6 +106,12 @@ def check_file(path: Path) -> None:
             f"{path.name} has other inputs or outputs than the graph",
             got=str(found),
             expected=f"{names}, element types {types}, outputs of fixed shape",
+        )
+    if shapes is not None and [tuple(f[2]) for f in found[1:]] != [tuple(shapes[name]) for name in OUTPUT_NAMES]:
+        raise ExportError(
+            f"{path.name} has outputs of other shapes than the graph",
+            got=str({name: shape for name, _, shape in found[1:]}),
+            expected=str({name: list(shapes[name]) for name in OUTPUT_NAMES}),
         )
     if found[0][2][:2] != [1, 1] or any(isinstance(d, int) for d in found[0][2][2:]):
         raise ExportError(f"{path.name}: wrong input shape", got=str(found[0][2]), expected="[1, 1, H, W]")
@@ -119,10 +138,49 @@ def _strip(graph: Any) -> None:
                 _strip(attribute.g)
 
 
-def _root_cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
+def _explained(error: BaseException, graph: DeployableGraph, image: torch.Tensor) -> ExportError:
+    """The exporter's error in our words: the operator and the module it came from, or the module that cannot be
+    traced."""
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    operator = next((found[1] for e in _chain(error) if (found := _OPERATOR.search(str(e)))), None)
+    if operator is not None:
+        try:
+            with _quiet(), torch.no_grad():
+                exported = torch.export.export(graph, (image,), strict=False)
+                # what is written is the decomposed program, where one operator can have become another
+                paths = _paths(exported, operator) or _paths(exported.run_decompositions(), operator)
+        except Exception:  # the place is not to be had; the operator is known all the same
+            paths = []
+        return unsupported("ONNX", {operator: paths}, graph)
+    try:
+        with _quiet(), torch.no_grad(), tracing(graph, "ONNX"):
+            torch.export.export(graph, (image,), strict=False)
+    except ExportError as place:
+        return place
+    return ExportError(
+        "the graph cannot be written as ONNX",
+        got=(str(cause).strip().splitlines() or [type(cause).__name__])[0][:500],
+        remedy="leave out the format onnx",
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
         error = error.__cause__
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
+
+
+def _paths(exported: Any, operator: str) -> list[str]:
+    paths: list[str] = []
+    for node in exported.graph.nodes:
+        stack = node.meta.get("nn_module_stack")
+        if stack and str(node.target).rpartition(".")[0] == operator:
+            path = str(list(stack.values())[-1][0])
+            if path not in paths:
+                paths.append(path)
+    return paths
 
 
 @contextlib.contextmanager

@@ -13,18 +13,23 @@ from typing import Any
 import torch
 
 from export.errors import ExportError
-from export.graph import INPUT_NAME, OUTPUT_NAMES, DeployableGraph
+from export.formats.answering import Shapes
+from export.formats.unsupported import modules_of, tracing, unsupported
+from export.graph import INPUT_NAME, OUTPUT_NAMES, DeployableGraph, output_shapes
 from export.telemetry import decline_telemetry
 
 __all__ = ["check_file", "convert", "save", "write"]
 
 _TRACE_SIZE = (250, 190)
+_NO_RULE = re.compile(r"No conversion rule found for operations: (.*)")
+_KIND = re.compile(r"[\w.]+::[\w.]+")
 _NUMBERED = re.compile(r"[A-Za-z]\w*_\d+")
 
 
 def write(graph: DeployableGraph, path: Path) -> None:
     """Write ``graph`` to ``path`` (``.xml``; the weights go beside it as ``.bin``) with float32 weights."""
     save(convert(graph), path)
+    check_file(path, output_shapes(graph))
 
 
 def convert(graph: DeployableGraph) -> Any:
@@ -46,11 +51,7 @@ def convert(graph: DeployableGraph) -> Any:
                 graph, example_input=(image,), input=[(INPUT_NAME, [1, 1, -1, -1], openvino.Type.u8)]
             )
     except Exception as error:  # the converter raises types of its own that are not public
-        raise ExportError(
-            "the graph cannot be converted to OpenVINO",
-            got=(str(error).strip().splitlines() or [type(error).__name__])[0][:500],
-            remedy="leave out the format openvino",
-        ) from error
+        raise _explained(error, graph, image) from error
     model.inputs[0].get_tensor().set_names({INPUT_NAME})
     for port, name in zip(model.outputs, OUTPUT_NAMES, strict=True):
         port.get_tensor().set_names({name})
@@ -58,12 +59,26 @@ def convert(graph: DeployableGraph) -> Any:
 
 
 def save(model: Any, path: Path, *, half: bool = False) -> None:
-    """Save, with float16 weights only where ``half`` asks for it (the tool's default), then check the file."""
+    """Save, with float16 weights only where ``half`` asks for it (the tool's default), then check the file.
+
+    Raises
+    ------
+    ExportError
+        The file cannot be written, or is not what the runtimes expect.
+    """
     decline_telemetry()
     import openvino
 
     _name_in_order(model)
-    openvino.save_model(model, str(path), compress_to_fp16=half)
+    try:
+        openvino.save_model(model, str(path), compress_to_fp16=half)
+    except RuntimeError as error:  # the only kind it raises, whatever is wrong; with valid models it is the disk
+        raise ExportError(
+            f"{path.name} cannot be written",
+            got=_first_line(error),
+            expected="a disk with room for it",
+            remedy="check the folder's permissions and the disk",
+        ) from error
     check_file(path)
 
 
@@ -75,8 +90,13 @@ def _name_in_order(model: Any) -> None:
             operation.set_friendly_name(f"{operation.get_type_name()}_n{number}")
 
 
-def check_file(path: Path) -> None:
-    """Check the written file's input and outputs: names, element types, shapes.
+def check_file(path: Path, shapes: Shapes | None = None) -> None:
+    """Check the written file's input and outputs: names, element types, order, shapes.
+
+    Parameters
+    ----------
+    shapes
+        Of the outputs; without them any fixed ones will do.
 
     Raises
     ------
@@ -86,7 +106,10 @@ def check_file(path: Path) -> None:
     decline_telemetry()
     import openvino
 
-    model = openvino.Core().read_model(str(path))
+    try:
+        model = openvino.Core().read_model(str(path))
+    except RuntimeError as error:
+        raise ExportError(f"{path.name} is not a whole OpenVINO file", got=_first_line(error)) from error
     found = [
         (sorted(p.names), p.element_type.to_string(), str(p.partial_shape)) for p in (*model.inputs, *model.outputs)
     ]
@@ -98,3 +121,37 @@ def check_file(path: Path) -> None:
             got=str(found),
             expected=f"{expected}, input [1,1,?,?], outputs of fixed shape",
         )
+    got = {name: tuple(port.shape) for name, port in zip(OUTPUT_NAMES, model.outputs, strict=True)}
+    if shapes is not None and got != {name: tuple(shapes[name]) for name in OUTPUT_NAMES}:
+        raise ExportError(
+            f"{path.name} has outputs of other shapes than the graph",
+            got=str({name: list(shape) for name, shape in got.items()}),
+            expected=str({name: list(shapes[name]) for name in OUTPUT_NAMES}),
+        )
+
+
+def _explained(error: Exception, graph: DeployableGraph, image: torch.Tensor) -> ExportError:
+    """The converter's error in our words: the operators and the modules they came from."""
+    rules = _NO_RULE.search(str(error))
+    if rules is not None:
+        operators = set(_KIND.findall(rules[1]))
+        with torch.no_grad(), warnings.catch_warnings(), tracing(graph, "OpenVINO"):
+            warnings.simplefilter("ignore")
+            traced = torch.jit.trace(graph, image, check_trace=False)  # type: ignore[no-untyped-call]
+        found = modules_of(traced, lambda kind: kind in operators)
+        return unsupported("OpenVINO", {name: found.get(name, []) for name in sorted(operators)}, graph)
+    try:
+        with torch.no_grad(), tracing(graph, "OpenVINO"):
+            graph(image)
+    except ExportError as place:
+        return place
+    return ExportError(
+        "the graph cannot be converted to OpenVINO", got=_first_line(error), remedy="leave out the format openvino"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    """The first line that says something: OpenVINO begins with where in its sources it was."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [line for line in lines if line and not line.startswith(("Exception from", "Check "))]
+    return (said or [type(error).__name__])[0][:500]

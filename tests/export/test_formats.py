@@ -74,17 +74,6 @@ def test_lite_bytecode_is_one_that_android_loads(graph: DeployableGraph, tmp_pat
     assert 4 <= _get_model_bytecode_version(str(path)) <= 9
 
 
-def test_an_operator_without_counterpart_is_a_clean_error(tmp_path: Path) -> None:
-    class Strange(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.linalg.eigvals(x[:, :, :4, :4]).real[..., None] + x[:, :, :4, :4].mean(1, keepdim=True)
-
-    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
-    graph = DeployableGraph(nn.Sequential(Strange(), head), size=SIZE, normalization="imagenet")
-    with pytest.raises(ExportError, match="cannot be written as ONNX"):
-        WRITERS["onnx"].write(graph, tmp_path / "model.onnx")
-
-
 @pytest.mark.parametrize("loaded_before", [False, True])
 def test_conversion_sends_nothing_and_leaves_nothing_in_the_home_folder(loaded_before: bool, tmp_path: Path) -> None:
     """A fresh process with an empty home folder: the tools' telemetry takes that for consent unless declined."""
