@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from export.parity import check_parity
     from export.parity_limits import Limits, load_limits
     from export.parity_result import ArtifactParity, ParityReport
+    from train.run import load_run
 
 __all__ = [
     "Added",
@@ -44,6 +45,7 @@ __all__ = [
     "deployable_graph",
     "explain_artifact",
     "load_limits",
+    "load_run",
 ]
 
 _HOMES = {
@@ -64,6 +66,7 @@ _HOMES = {
     "build_bundle": "export.build",
     "check_parity": "export.parity",
     "deployable_graph": "export.graph",
+    "load_run": "train.run",
 }
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from export.errors import ExportError
 from export.gate import Gate, GateParameters, TappedBody, gate_features
 from export.gradcam import GradCamHead
-from train.preprocessing import Normalization, NormalizationKind, squish
+from train.preprocessing import AnyNormalization, Normalization, squish
 from train.run import Run
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "OUTPUT_NAMES",
     "DeployableGraph",
     "GraphOutputs",
+    "deployable_graph",
     "output_shapes",
 ]
 
@@ -60,7 +61,9 @@ class DeployableGraph(nn.Module):
     size
         Edge S of the network's input, in pixels.
     normalization
-        ``imagenet`` or ``per_image``: see :class:`train.preprocessing.Normalization`.
+        ``imagenet``, ``per_image`` or ``mean_std``: see :class:`train.preprocessing.Normalization`.
+    mean, std
+        Of ``mean_std`` alone: for each channel, of grey values in 0..1.
     temperature
         T of the softmax, greater than 0; 1 leaves the probabilities uncalibrated.
 
@@ -76,7 +79,14 @@ class DeployableGraph(nn.Module):
     """
 
     def __init__(
-        self, classifier: nn.Module, *, size: int, normalization: NormalizationKind, temperature: float = 1.0
+        self,
+        classifier: nn.Module,
+        *,
+        size: int,
+        normalization: AnyNormalization,
+        temperature: float = 1.0,
+        mean: tuple[float, float, float] | None = None,
+        std: tuple[float, float, float] | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(classifier, nn.Sequential) or len(classifier) != 2:
@@ -84,13 +94,14 @@ class DeployableGraph(nn.Module):
                 "the classifier is not a body and a head",
                 got=type(classifier).__name__,
                 expected="nn.Sequential(body, head)",
+                remedy="split it; a run of somebody else's classifier takes an adapter (docs/export.md)",
             )
         if not temperature > 0:
             raise ExportError("the temperature is not positive", got=str(temperature), expected="a number above 0")
         body, head = copy.deepcopy(classifier).cpu().float().eval()
         self.size = size
         self.temperature = temperature
-        self.normalization = Normalization(normalization)
+        self.normalization = Normalization(normalization, mean, std)
         self.body: nn.Module = TappedBody(_without_dropout(body), size)
         self.head = GradCamHead(head)
         self.gate: Gate | None = None
@@ -142,8 +153,9 @@ def deployable_graph(run: Run) -> DeployableGraph:
     """Load a run's weights into the deployable graph: the eager model that every artifact is judged against."""
     spec = run.spec
     return DeployableGraph(
-        run.load_model(), size=spec.image_size, normalization=spec.normalization, temperature=spec.temperature
-    )
+        run.load_model(), size=spec.image_size, normalization=spec.normalization, temperature=spec.temperature,
+        mean=spec.mean, std=spec.std,
+    )  # fmt: skip
 
 
 @torch.no_grad()

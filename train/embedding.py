@@ -85,7 +85,7 @@ def embed_rows(
         cache or dataset.root / "cache",
         workers,
     )
-    vectors, logits = embed_images(classifier, Normalization(run.spec.normalization), images)
+    vectors, logits = embed_images(classifier, run.build_normalization(), images)
     return Embeddings(tuple(rows), vectors, logits)
 
 

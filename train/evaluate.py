@@ -92,7 +92,7 @@ class _Assessment:
         self.targets = np.array([self.labels.index(row.label) for row in self.rows], dtype=np.int64)
         self.patients = [row.patient for row in self.rows]
         self.model = run.load_model()
-        self.classifier = Classifier(self.model, run.spec.normalization, _device(options.device))
+        self.classifier = Classifier(self.model, run.build_normalization(), _device(options.device))
         self.images = self._cached(self.rows)
         self.train_images = self._cached(self.train_rows) if self.train_rows else None
 

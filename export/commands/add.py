@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from edge_runtime.manifest import FORMATS, Format, Precision
+from export.commands.adapter_option import adapter_option
 
 __all__ = ["command"]
 
@@ -24,6 +25,7 @@ __all__ = ["command"]
 @click.option("--data", type=click.Path(path_type=Path), help="Dataset folder, with --run.")
 @click.option("--split", default="test", show_default=True, help="Split that judges, with --run.")
 @click.option("--accept-not-shown", is_flag=True, help="As in `parity`, with --run.")
+@adapter_option
 def command(
     bundle: Path,
     file: Path,

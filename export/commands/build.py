@@ -18,6 +18,7 @@ from rich.table import Table
 
 from edge_runtime.manifest import FORMATS, Format
 from edge_runtime.terminal import console
+from export.commands.adapter_option import adapter_option
 from export.default_formats import DEFAULT_FORMATS
 
 __all__ = ["command"]
@@ -93,6 +94,7 @@ def _formats(_context: click.Context, _parameter: click.Parameter, value: str) -
 )
 @click.option("--name", help="Name of the bundle.  [default: the run folder's]")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@adapter_option
 def command(
     run: Path,
     data: Path | None,

@@ -53,10 +53,16 @@ class Classifier:
     """
 
     def __init__(
-        self, model: nn.Sequential, normalization: NormalizationKind, device: torch.device, batch: int = 32
+        self,
+        model: nn.Sequential,
+        normalization: NormalizationKind | Normalization,
+        device: torch.device,
+        batch: int = 32,
     ) -> None:
         self.body, self.head = model.to(device).eval()
-        self.normalization = Normalization(normalization).to(device)
+        if not isinstance(normalization, Normalization):
+            normalization = Normalization(normalization)
+        self.normalization = normalization.to(device)
         self.device = device
         self.batch = batch
         linear = [module for module in self.head.modules() if isinstance(module, nn.Linear)]
