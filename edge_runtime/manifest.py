@@ -70,13 +70,14 @@ class Preprocessing(_Section, frozen=True):
 
     ``size`` is the network's input edge S in pixels; the radiograph is squished to S x S by antialiased
     bilinear interpolation, divided by 255 and normalised: ``imagenet`` subtracts ``mean`` and divides by
-    ``std`` (three channels, the grey value repeated); ``per_image`` subtracts the image's own mean and
-    divides by its own standard deviation, and ``mean`` and ``std`` are null.
+    ``std`` (three channels, the grey value repeated), and so does ``mean_std`` with those of a classifier trained
+    elsewhere; ``per_image`` subtracts the image's own mean and divides by its own standard deviation, and ``mean``
+    and ``std`` are null.
     """
 
     size: Annotated[int, Meta(ge=16, le=4096)]
     resize: Literal["antialiased_bilinear_squish"]
-    normalization: Literal["imagenet", "per_image"]
+    normalization: Literal["imagenet", "per_image", "mean_std"]
     mean: tuple[float, float, float] | None
     std: tuple[float, float, float] | None
 
@@ -250,12 +251,15 @@ class Manifest(_Section, frozen=True):
     calibration: Calibration
     operating_thresholds: dict[str, float] | None
     operating_curve: dict[str, Any] | None
+    """``split``, ``radiographs``, and ``curves``: label -> points of ``threshold``, ``true_positives``,
+    ``false_negatives``, ``false_positives``, ``true_negatives``; the last point at or below a threshold holds there."""
     gate: Gate | None
     conformal: Conformal | None
     signature: Signature | None
     artifacts: Annotated[tuple[Artifact, ...], Meta(min_length=1)]
     recommended: dict[str, str]
-    """Kind of device (``cpu``) -> artifact name."""
+    """Kind of device (``cpu``, ``phone``, ``browser``, ``gpu``) -> artifact name; a kind for which the bundle has
+    nothing to recommend is left out."""
     golden: Golden
     reports: tuple[FileEntry, ...]
     provenance: Provenance

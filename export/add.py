@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -19,6 +21,7 @@ from export.description import describe_validation
 from export.errors import ExportError
 from export.formats import WRITERS
 from export.formats.lite import lite_facts
+from export.label_order import check_label_order
 
 __all__ = ["Added", "add_artifact"]
 
@@ -36,9 +39,10 @@ def add_artifact(
 ) -> Added:
     """Add a file to a bundle as ``<format>-<precision>``, if it has the graph's input and outputs and runs here.
 
-    At fp32 it must answer the golden vectors as the full model does, as at a build. Of another precision what it does
-    there is written down for the device's self-test, and :func:`export.check_parity` judges it on radiographs. Until
-    all of that is done the bundle is unchanged.
+    The file is checked as one that a build wrote: by its format (:meth:`export.formats.FormatWriter.check`), and on the
+    golden vectors, which at fp32 it must answer as the full model does. Of another precision its classes must be in
+    the bundle's order; what it does on the vectors is written down for the device's self-test, and
+    :func:`export.check_parity` judges it on radiographs. Until all of that is done the bundle is unchanged.
 
     Parameters
     ----------
@@ -52,15 +56,16 @@ def add_artifact(
     Raises
     ------
     ExportError
-        Not there, another suffix, an artifact of that name is there already, it cannot be run here.
+        Not there, another suffix, an artifact of that name is there already, not a file of this graph, it cannot be
+        run here, the disk is full.
     ParityFailure
-        An fp32 artifact answers otherwise.
+        An fp32 artifact answers otherwise, or another one holds the classes in another order.
     BundleError
         The bundle is a zip or damaged.
     """
     sources = _sources(Path(file), format_)
     name = f"{format_}-{precision}"
-    with open_bundle(bundle) as opened:
+    with _disk_errors(bundle), open_bundle(bundle) as opened:
         if opened.is_zip:
             raise BundleError(
                 f"{opened.source} is a zip and is not changed in place", remedy="unpack it and give the folder"
@@ -85,6 +90,19 @@ def add_artifact(
     return Added(artifact, test)
 
 
+@contextlib.contextmanager
+def _disk_errors(bundle: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ExportError(
+            f"the artifact cannot be added to {bundle}",
+            got=error.strerror or str(error),
+            expected="a folder that can be written to, on a disk with room for it",
+            remedy="check the folder's permissions and the disk",
+        ) from error
+
+
 def _sources(file: Path, format_: Format) -> list[Path]:
     suffixes = WRITERS[format_].suffixes
     if file.suffix != suffixes[0]:
@@ -106,6 +124,7 @@ def _try(
         path = f"artifacts/{name}{source.suffix}"
         shutil.copyfile(source, staged / path)
         files.append(file_entry(staged, path))
+    WRITERS[format_].check(staged / files[0].path, {output.name: output.shape for output in bundle.manifest.outputs})
     for entry in (bundle.manifest.golden.vectors, *bundle.manifest.golden.inputs):
         target = staged / entry.path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +140,8 @@ def _try(
         lite=lite_facts(staged / files[0].path) if format_ == "lite" else None,
     )
     alone = msgspec.structs.replace(bundle.manifest, artifacts=(draft,), recommended={}, reports=())
-    (test,) = run_selftest(Bundle(staged, staged, alone)).artifacts
+    bundle_of_it = Bundle(staged, staged, alone)
+    (test,) = run_selftest(bundle_of_it).artifacts
     if test.status in ("failed", "damaged"):
         raise ExportError(
             f"{sources[0]} does not run as an artifact of this bundle",
@@ -131,6 +151,7 @@ def _try(
             remedy="export the kit's own graph (export.DeployableGraph): it holds preprocessing and all outputs",
         )
     check_golden([test])
+    check_label_order(bundle_of_it, [draft])
     return test, with_measured_agreement(draft, test)
 
 

@@ -7,12 +7,19 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from edge_runtime.backends import BACKENDS
-from edge_runtime.manifest import Artifact, Format, GoldenAgreement, Precision
+from edge_runtime.manifest import FORMATS, Artifact, Format, GoldenAgreement, Manifest, Precision
 from edge_runtime.selftest import ArtifactTest
 from export.errors import ExportError, ParityFailure
 from export.quantization.plan import FormatPlan
 
-__all__ = ["CONVERSION_LIMIT", "check_golden", "recommend_by_device", "starting_agreement", "with_measured_agreement"]
+__all__ = [
+    "CONVERSION_LIMIT",
+    "check_golden",
+    "recommend_after_parity",
+    "recommend_by_device",
+    "starting_agreement",
+    "with_measured_agreement",
+]
 
 CONVERSION_LIMIT = 1e-4
 """Largest difference of a probability that conversion at fp32 may cause. No decision may differ."""
@@ -20,6 +27,12 @@ _QUICKER = 0.97
 """Times closer than this are not told apart."""
 _BASE_INSTALL: tuple[Format, ...] = ("onnx",)
 """Formats that a device with the base install alone can open."""
+_IN_PLACE: dict[str, tuple[str, ...]] = {
+    "phone": ("lite-fp32", "lite-int8"),
+    "browser": ("onnx-fp32", "onnx-int8"),
+    "gpu": ("onnx-fp16", "onnx-fp32"),
+}
+"""What a kind of device can open at all, in the order in which one takes another's place; ``cpu``: everything."""
 
 
 def starting_agreement(precision: Precision) -> GoldenAgreement:
@@ -76,12 +89,12 @@ def check_golden(tests: Sequence[ArtifactTest]) -> None:
 
 
 def recommend_by_device(tests: Sequence[ArtifactTest], planned: Mapping[Format, FormatPlan]) -> dict[str, str]:
-    """Choose an artifact for each kind of device.
+    """Choose an artifact for each kind of device (docs/bundle.md says what the kinds mean).
 
     ``cpu``: one that the base install opens if there is one; int8 only where the ladder reached its target with it and
     found it quicker than fp32 in turns. ``phone`` and ``browser``: where size counts, int8 that reached the target,
     else fp32. ``gpu``: float16 weights. int8 at plain settings never: it has passed nothing. A bundle without fp32
-    recommends what it has.
+    recommends for ``cpu`` what it has: float16, int8 that reached the target, at last the first.
     """
     names = {test.artifact for test in tests if test.status in ("agrees", "as_built")}
 
@@ -95,7 +108,9 @@ def recommend_by_device(tests: Sequence[ArtifactTest], planned: Mapping[Format, 
     def first(*candidates: str | None) -> str | None:
         return next((name for name in candidates if name in names), None)
 
-    cpu = first(int8("onnx", for_size=False)) or _recommend_float(tests) or first(int8("onnx", for_size=True))
+    reached = [int8(format_, for_size=True) for format_ in FORMATS]
+    half = [test.artifact for test in tests if test.precision == "fp16"]
+    cpu = first(int8("onnx", for_size=False), _recommend_float(tests), *half, *reached)
     chosen = {
         "cpu": cpu or tests[0].artifact,
         "phone": first(int8("lite", for_size=True), "lite-fp32"),
@@ -103,6 +118,39 @@ def recommend_by_device(tests: Sequence[ArtifactTest], planned: Mapping[Format, 
         "gpu": first("onnx-fp16"),
     }
     return {device: name for device, name in chosen.items() if name is not None}
+
+
+def recommend_after_parity(manifest: Manifest) -> dict[str, str]:
+    """Return a manifest's recommendations without the artifacts that failed parity.
+
+    A failed one gives way to the first artifact in its device's order that did not fail: float before int8, and int8
+    only where its own parity passed. A kind of device for which nothing is left is left out; for ``cpu`` the device
+    then takes the manifest's first artifact, and its parity result says what that is worth.
+    """
+    verdicts = {a.name: None if a.parity is None else a.parity.verdict for a in manifest.artifacts}
+
+    def instead(candidates: Sequence[str]) -> str | None:
+        fit = [name for name in candidates if name in verdicts and verdicts[name] != "failed"]
+        return next((n for n in fit if not n.endswith("-int8") or verdicts[n] == "passed"), None)
+
+    chosen: dict[str, str] = {}
+    for device, name in manifest.recommended.items():
+        kept: str | None = name
+        if verdicts.get(name) == "failed":
+            kept = instead(_IN_PLACE.get(device) or [a.name for a in _floats_first(manifest.artifacts)])
+        if kept is not None:
+            chosen[device] = kept
+    return chosen
+
+
+def _floats_first(artifacts: Sequence[Artifact]) -> list[Artifact]:
+    """The base install's formats first, then fp32 before fp16 before int8, in the manifest's order."""
+    order = ("fp32", "fp16", "int8")
+
+    def key(artifact: Artifact) -> tuple[bool, bool, int]:
+        return artifact.precision == "int8", artifact.format not in _BASE_INSTALL, order.index(artifact.precision)
+
+    return sorted(artifacts, key=key)
 
 
 def _recommend_float(tests: Sequence[ArtifactTest]) -> str | None:

@@ -3,54 +3,40 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from edge_runtime.bundle import Bundle, BundleWriter, file_entry
-from edge_runtime.errors import Refusal
-from edge_runtime.golden import write_golden
-from edge_runtime.manifest import (
-    FORMATS,
-    Artifact,
-    Format,
-    Golden,
-    Manifest,
-    Precision,
-)
-from edge_runtime.reading import read_radiograph
+from edge_runtime.bundle import Bundle, BundleWriter
+from edge_runtime.manifest import FORMATS, Artifact, Format, Manifest
 from edge_runtime.selftest import ArtifactTest, run_selftest
 from export import description
-from export.agreement import check_golden, recommend_by_device, starting_agreement, with_measured_agreement
+from export.agreement import check_golden, recommend_by_device, with_measured_agreement
+from export.build_artifacts import HALF_FORMATS, drop_others, write_float32, write_half
+from export.build_data import load_build_data, load_planned_calibration
+from export.build_int8 import INT8_FORMATS, settings_of, standing_of, write_int8
 from export.build_report import write_build_report
-from export.calibration import CalibrationSet, load_calibration_set
 from export.conformal import COVERAGE
 from export.default_formats import DEFAULT_FORMATS
 from export.errors import ExportError
 from export.formats import WRITERS
-from export.formats.lite import lite_facts
-from export.golden_vectors import build_golden_inputs, run_graph
+from export.golden_vectors import write_golden_vectors
 from export.graph import DeployableGraph, deployable_graph
-from export.quantization.plan import PLAN_NAME, FormatPlan, QuantizationPlan, load_plan
-from export.quantization.settings import PLAIN, QuantizationSettings
+from export.label_order import check_label_order
+from export.operating import learn_operating_curve
+from export.quantization.plan import load_plan
 from export.refusing import Judgement, learn_refusing
-from train.data.checking import check_patients
-from train.data.rows import Dataset, file_sha256
-from train.data.tables import load_dataset, split_sha256
+from export.steps import OnStep, Steps
+from train.data.rows import Dataset
 from train.run import Run, load_run
 
 __all__ = ["INT8_FORMATS", "BuildResult", "build_bundle"]
 
-INT8_FORMATS: tuple[Format, ...] = ("onnx", "openvino", "executorch")
-"""Formats with int8 at plain settings where a run has no plan."""
-HALF_FORMATS: tuple[Format, ...] = ("onnx", "openvino")
-
-OnStep = Callable[[str, int, int], None]
-"""Told what is done next, how many steps are done, and how many there are."""
+_OTHER_STEPS = 6
+"""Beside one for each artifact."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +49,7 @@ class BuildResult:
 
 
 def build_bundle(
-    run: str | Path,
+    run: str | Path | Run,
     data: str | Path | None,
     out: str | Path,
     *,
@@ -84,19 +70,25 @@ def build_bundle(
     Parameters
     ----------
     run
-        Run folder, as ``python -m train fit`` leaves it.
+        Run folder, as ``python -m train fit`` leaves it, or a run loaded by :func:`train.run.load_run`, with an
+        adapter where the classifier is somebody else's.
     data
         Dataset folder; its training split gives the calibration set and real golden inputs; training and
-        validation split give the gate and the prediction sets. None where none of these is wanted.
+        validation split give the gate and the prediction sets, the validation split the operating curve. None where
+        none of these is wanted.
     out
         Bundle folder: new, empty, or a bundle to replace.
     formats
         Formats to write at fp32.
     int8
-        Also write a first int8 artifact at plain settings for ONNX, OpenVINO and ExecuTorch, where they are among
-        ``formats``.
+        Also write int8 artifacts: as the run's plan says, and where it has none at plain settings for ONNX, OpenVINO
+        and ExecuTorch, where they are among ``formats``.
+    fp16
+        Also write float16 weights for ONNX and OpenVINO.
+    keep
+        Names of the artifacts to ship; all are built and tested. Empty: all.
     calibration
-        Number of radiographs in the calibration set, from training patients.
+        Number of radiographs in the calibration set, from training patients, where the run has no plan.
     golden_real
         Number of real radiographs to add to the synthetic golden inputs. Such a bundle holds images of
         people: it is not to be shipped.
@@ -111,9 +103,10 @@ def build_bundle(
     Raises
     ------
     EdgeRuntimeError
-        The run, the data or ``out`` is not what it should be; a format cannot be written.
+        The run, the data or ``out`` is not what it should be; a format cannot be written; the disk is full.
     ParityFailure
-        An fp32 artifact does not answer as the eager model does: nothing is written.
+        An fp32 artifact does not answer as the eager model does, or another one holds the classes in another order:
+        nothing is written.
     """
     if not formats or len(set(formats)) != len(formats) or not set(formats) <= set(WRITERS):
         raise ExportError("no such choice of formats", got=", ".join(formats), expected=", ".join(WRITERS))
@@ -127,27 +120,26 @@ def build_bundle(
     made = [*(f"{f}-fp32" for f in ordered), *(f"{f}-fp16" for f in halved), *(f"{f}-int8" for f in quantized)]
     if unknown := [name for name in keep if name not in made]:
         raise ExportError("there is no such artifact to keep", got=", ".join(unknown), expected=", ".join(made))
-    if plan is not None:
-        calibration = plan.calibration_radiographs
-    steps = _Steps(on_step, 5 + len(made))
+    steps = Steps(on_step, _OTHER_STEPS + len(made))
     with _disk_errors(out), BundleWriter(Path(out)) as writer:
         steps.next("loading the run")
         graph = deployable_graph(loaded)
         notes: list[str] = []
-        dataset = _load_data(data, loaded, needed=bool(quantized or golden_real), notes=notes)
+        dataset = load_build_data(data, loaded, needed=bool(quantized or golden_real), notes=notes)
         images = None
         if quantized and dataset is not None:
-            steps.next(f"reading {calibration} calibration radiographs")
-            images = load_calibration_set(dataset, spec.labels, calibration)
+            steps.next("reading the calibration set")
+            images = load_planned_calibration(dataset, spec.labels, calibration, plan, notes)
         else:
             steps.next("no calibration set needed")
+        curve = _learn_curve(graph, dataset, notes, steps)
         judgement = _learn_refusing(graph, dataset, not_frontal, coverage, minimum_age, notes, steps)
-        artifacts = _write_artifacts(graph, writer.root, ordered, steps)
-        artifacts += _write_half(writer.root, halved, steps)
+        artifacts = write_float32(graph, writer.root, ordered, steps)
+        artifacts += write_half(writer.root, halved, steps)
         if images is not None:
-            artifacts += _write_int8(graph, loaded, writer.root, quantized, plan, images, steps)
+            artifacts += write_int8(graph, loaded, writer.root, quantized, planned, images, steps)
         steps.next("golden vectors")
-        golden = _write_golden(graph, spec.labels, writer.root, dataset, golden_real, notes)
+        golden = write_golden_vectors(graph, spec.labels, writer.root, dataset, golden_real, notes)
         draft = Manifest(
             schema_version=1,
             name=name or Path(run).resolve().name,
@@ -156,7 +148,7 @@ def build_bundle(
             outputs=description.describe_outputs(graph),
             calibration=description.describe_calibration(spec),
             operating_thresholds=spec.operating_thresholds,
-            operating_curve=None,
+            operating_curve=curve,
             gate=judgement.gate,
             conformal=judgement.conformal,
             signature=None,
@@ -167,23 +159,32 @@ def build_bundle(
             provenance=description.describe_provenance(spec),
             licence=description.LICENCE,
             intended_use=description.INTENDED_USE,
-            limitations=description.describe_limitations(spec, plain_int8=bool(quantized) and plan is None),
+            limitations=(),
         )
         steps.next("every artifact on the golden vectors")
-        tests = run_selftest(Bundle(writer.root, writer.root, draft)).artifacts
+        bundle = Bundle(writer.root, writer.root, draft)
+        tests = run_selftest(bundle).artifacts
         check_golden(tests)
+        check_label_order(bundle, artifacts)
         measured = [with_measured_agreement(a, t) for a, t in zip(artifacts, tests, strict=True)]
         if keep:
-            measured = _drop_others(writer.root, measured, keep)
+            measured = drop_others(writer.root, measured, keep)
             tests = tuple(test for test in tests if test.artifact in keep)
+        standing = {a.name: standing_of(a.format, planned) for a in measured if a.precision == "int8"}
         manifest = msgspec.structs.replace(
             draft,
             artifacts=tuple(measured),
             recommended=recommend_by_device(tests, planned),
             reports=(
                 write_build_report(
-                    writer.root, tests, images, {f: _settings(f, planned) for f in quantized}, plan, notes
+                    writer.root, tests, images, {f: settings_of(f, planned) for f in quantized}, plan, notes
                 ),
+            ),
+            limitations=description.describe_limitations(
+                spec,
+                plain_int8=[name for name, how in standing.items() if how == "plain"],
+                missed_int8=[name for name, how in standing.items() if how == "missed"],
+                not_repeatable=_not_repeatable(measured),
             ),
         )
         writer.commit(manifest)
@@ -198,56 +199,21 @@ def _disk_errors(out: str | Path) -> Iterator[None]:
         raise ExportError(
             f"the bundle {out} cannot be written",
             got=error.strerror or str(error),
+            expected="a folder that can be written to, on a disk with room for all artifacts",
             remedy="check the folder's permissions and the disk; a bundle that was there is unchanged",
         ) from error
 
 
-@dataclasses.dataclass
-class _Steps:
-    on_step: OnStep
-    total: int
-    done: int = -1
-
-    def next(self, what: str) -> None:
-        self.done += 1
-        self.on_step(what, self.done, self.total)
-
-    def detail(self, what: str) -> None:
-        self.on_step(what, self.done, self.total)
-
-
-def _load_data(data: str | Path | None, run: Run, *, needed: bool, notes: list[str]) -> Dataset | None:
-    if data is None:
-        if needed:
-            raise ExportError(
-                "no data folder was given",
-                expected="the data set the run was trained on, for the calibration set and real golden inputs",
-                remedy="give --data, or build with --no-int8 and without --golden-real",
-            )
+def _learn_curve(
+    graph: DeployableGraph, dataset: Dataset | None, notes: list[str], steps: Steps
+) -> dict[str, Any] | None:
+    steps.next("the operating curve")
+    if dataset is None:
+        notes.append("No operating curve: it needs --data.")
         return None
-    dataset = load_dataset(data)
-    if tuple(dataset.labels) != run.spec.labels:
-        raise ExportError(
-            f"the data set {data} has other classes than the run",
-            got=", ".join(dataset.labels),
-            expected=", ".join(run.spec.labels),
-            remedy="give the data set the run was trained on",
-        )
-    if dataset.synthetic != run.spec.synthetic:
-        kinds = {True: "synthetic radiographs", False: "radiographs of people"}
-        raise ExportError(
-            f"the data set {data} is of another kind than the run's",
-            got=kinds[dataset.synthetic],
-            expected=kinds[run.spec.synthetic],
-            remedy="give the data set the run was trained on",
-        )
-    check_patients(dataset.splits)
-    if split_sha256(data).get("train.csv") != run.spec.data_sha256.get("train.csv"):
-        notes.append(
-            "train.csv is not the one the run was trained with: calibration, gate and prediction sets may rest on "
-            "other patients than the run."
-        )
-    return dataset
+    return learn_operating_curve(
+        graph, dataset, notes, lambda done, total: steps.detail(f"the operating curve: {done} of {total} radiographs")
+    )
 
 
 def _learn_refusing(
@@ -257,7 +223,7 @@ def _learn_refusing(
     coverage: float,
     minimum_age: float | None,
     notes: list[str],
-    steps: _Steps,
+    steps: Steps,
 ) -> Judgement:
     """Give the graph its gate; without a data set there is none, and no prediction set."""
     steps.next("learning what to refuse")
@@ -276,138 +242,6 @@ def _learn_refusing(
     return judgement
 
 
-def _write_artifacts(graph: DeployableGraph, root: Path, formats: Sequence[Format], steps: _Steps) -> list[Artifact]:
-    folder = root / "artifacts"
-    folder.mkdir()
-    artifacts = []
-    for format_ in formats:
-        steps.next(f"writing {format_}-fp32")
-        path = folder / f"{format_}-fp32{WRITERS[format_].suffixes[0]}"
-        WRITERS[format_].write(graph, path)
-        artifacts.append(_artifact(root, format_, "fp32"))
-    return artifacts
-
-
-def _write_half(root: Path, formats: Sequence[Format], steps: _Steps) -> list[Artifact]:
-    artifacts = []
-    for format_ in formats:
-        from export.quantization import onnx_weights, openvino_int8
-
-        steps.next(f"writing {format_}-fp16")
-        write = {"onnx": onnx_weights.write_half, "openvino": openvino_int8.write_half}[format_]
-        suffix = WRITERS[format_].suffixes[0]
-        write(root / f"artifacts/{format_}-fp32{suffix}", root / f"artifacts/{format_}-fp16{suffix}")
-        artifacts.append(_artifact(root, format_, "fp16"))
-    return artifacts
-
-
-def _write_int8(
-    graph: DeployableGraph,
-    run: Run,
-    root: Path,
-    formats: Sequence[Format],
-    plan: QuantizationPlan | None,
-    images: CalibrationSet,
-    steps: _Steps,
-) -> list[Artifact]:
-    from export.quantization.layers import find_layers
-    from export.quantization.quantizers import open_quantizer
-    from export.quantization.sensitivity import mean_inputs
-    from export.quantization.sets import network_size
-
-    planned = plan.formats if plan else {}
-    small = network_size(images.images, graph.size)
-    layers, means = find_layers(graph), mean_inputs(graph, small)
-    artifacts = []
-    for format_ in formats:
-        steps.next(f"quantizing {format_}-int8 on {len(small)} radiographs")
-        suffix = WRITERS[format_].suffixes[0]
-        path = root / f"artifacts/{format_}-int8{suffix}"
-        if format_ == "executorch":  # from the graph: a .pte file is not read back
-            from export.formats import executorch
-
-            executorch.quantize(graph, path, images.images)
-        else:
-            settings = _settings(format_, planned)
-            source, fp32 = graph, root / f"artifacts/{format_}-fp32{suffix}"
-            with tempfile.TemporaryDirectory(prefix="quantize-") as folder:
-                if format_ in planned and planned[format_].weights_file:
-                    source, fp32 = _fine_tuned(graph, run, planned[format_]), None  # type: ignore[assignment]
-                quantizer = open_quantizer(format_, source, layers, small, means, fp32, Path(folder))
-                quantizer.write(path, settings)
-        artifacts.append(_artifact(root, format_, "int8"))
-    return artifacts
-
-
-def _settings(format_: Format, planned: Mapping[Format, FormatPlan]) -> QuantizationSettings:
-    return planned[format_].settings if format_ in planned else PLAIN
-
-
-def _fine_tuned(graph: DeployableGraph, run: Run, plan: FormatPlan) -> DeployableGraph:
-    """The graph with the weights that quantization-aware fine-tuning left in the run folder."""
-    from safetensors.torch import load_file
-
-    path = run.folder / plan.weights_file
-    if not path.is_file() or file_sha256(path) != plan.weights_sha256:
-        raise ExportError(
-            f"{path} is not the file that {PLAN_NAME} names",
-            got="missing" if not path.is_file() else file_sha256(path)[:16],
-            expected=plan.weights_sha256[:16],
-            remedy="run `python -m export quantize` again",
-        )
-    tuned = copy.deepcopy(graph)
-    tuned.load_state_dict(load_file(path), strict=False)  # the gate is not in it
-    return tuned
-
-
-def _drop_others(root: Path, artifacts: Sequence[Artifact], keep: Sequence[str]) -> list[Artifact]:
-    for artifact in artifacts:
-        if artifact.name not in keep:
-            for entry in artifact.files:
-                (root / entry.path).unlink()
-    return [artifact for artifact in artifacts if artifact.name in keep]
-
-
-def _artifact(root: Path, format_: Format, precision: Precision) -> Artifact:
-    name = f"{format_}-{precision}"
-    return Artifact(
-        name=name,
-        format=format_,
-        precision=precision,
-        files=tuple(file_entry(root, f"artifacts/{name}{suffix}") for suffix in WRITERS[format_].suffixes),
-        # what conversion may do; of an int8 artifact it is measured afterwards
-        golden_agreement=starting_agreement(precision),
-        parity=None,
-        validated_on=description.describe_validation(format_),
-        lite=lite_facts(root / f"artifacts/{name}.ptl") if format_ == "lite" else None,
-    )
-
-
-def _write_golden(
-    graph: DeployableGraph,
-    labels: tuple[str, ...],
-    root: Path,
-    dataset: Dataset | None,
-    real: int,
-    notes: list[str],
-) -> Golden:
-    inputs = build_golden_inputs(labels)
-    if real and dataset is not None and not dataset.synthetic:
-        notes.append(f"{real} real radiographs are among the golden inputs: keep the bundle where it was built.")
-    if real and dataset is not None:
-        found = 0
-        for row in dataset.splits["valid"] or dataset.splits["train"]:
-            if found == real:
-                break
-            try:
-                inputs.append(read_radiograph(dataset.image_path(row)).pixels)
-                found += 1
-            except Refusal:
-                continue
-        if found < real:
-            raise ExportError(
-                "not enough radiographs for the golden vectors", got=str(found), expected=str(real),
-                remedy="lower --golden-real",
-            )  # fmt: skip
-    synthetic = not real or (dataset is not None and dataset.synthetic)
-    return write_golden(root, labels, run_graph(graph, inputs), synthetic=synthetic)
+def _not_repeatable(artifacts: Sequence[Artifact]) -> list[str]:
+    """ExecuTorch's files are not compared with a second build's anywhere: their tool has its own environment."""
+    return [artifact.name for artifact in artifacts if artifact.format == "executorch"]

@@ -45,6 +45,8 @@ def write_build_report(
         if images is None
         else {
             "radiographs": len(images.rows),
+            "asked_for": images.asked,
+            "refused_by_the_reader": images.refused,
             "by_label": {
                 label: sum(row.label == label for row in images.rows)
                 for label in sorted({row.label for row in images.rows})

@@ -16,15 +16,34 @@ from train.data.rows import Dataset, Row
 
 __all__ = ["CalibrationSet", "choose_calibration_rows", "load_calibration_set"]
 
-_SMALLEST_SET = 2
+_SMALLEST_CLASS = 2
+"""Radiographs of a class."""
 
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """Pixels, uint8 [H, W] of any sizes, and what identifies them in a report."""
+    """Pixels, uint8 [H, W] of any sizes, and what identifies them in a report.
+
+    ``asked`` is how many were asked for, ``refused`` how many the reader refused on the way.
+    """
 
     images: tuple[NDArray[np.uint8], ...]
     rows: tuple[Row, ...]
+    asked: int
+    refused: int = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user has to know of it: that it is smaller than asked for, that radiographs were refused."""
+        said = []
+        if len(self.rows) < self.asked:
+            said.append(
+                f"The calibration set has {len(self.rows)} radiographs, not the {self.asked} asked for: the training "
+                "split has no more."
+            )
+        if self.refused:
+            said.append(f"The reader refused {self.refused} radiographs on the way to the calibration set.")
+        return tuple(said)
 
     @property
     def sha256(self) -> str:
@@ -40,18 +59,63 @@ def combined_sha256(hashes: list[str]) -> str:
 def choose_calibration_rows(dataset: Dataset, labels: tuple[str, ...], count: int, seed: int = 0) -> list[Row]:
     """Choose rows of the training split: the classes in turn, one radiograph a patient while patients last.
 
+    Returns
+    -------
+    list
+        ``count`` rows, or the whole split where it has fewer; with a larger ``count`` the same ones come first.
+
     Raises
     ------
     ExportError
         Fewer than two images a class asked for, or a class without a training image.
     """
-    if count < _SMALLEST_SET * len(labels):
+    if count < _SMALLEST_CLASS * len(labels):
         raise ExportError(
             "the calibration set is too small",
             got=f"{count} radiographs",
-            expected=f"at least {_SMALLEST_SET} of each of {len(labels)} classes; 100 to 300 are usual",
+            expected=f"at least {_SMALLEST_CLASS} of each of {len(labels)} classes; 100 to 300 are usual",
             remedy="raise --calibration, or build with --no-int8",
         )
+    return _in_order(dataset, labels, seed)[:count]
+
+
+def load_calibration_set(dataset: Dataset, labels: tuple[str, ...], count: int, seed: int = 0) -> CalibrationSet:
+    """Choose and read the calibration set, through the reader the field uses.
+
+    What the reader refuses is left out, and the next one in order taken instead; where the training split has no more,
+    the set is smaller than asked for and says so in its ``notes``.
+
+    Raises
+    ------
+    ExportError
+        See :func:`choose_calibration_rows`; or fewer than two readable radiographs of a class.
+    InputError
+        A radiograph that the table lists is not there.
+    """
+    choose_calibration_rows(dataset, labels, count, seed)  # for its errors
+    kept: list[tuple[NDArray[np.uint8], Row]] = []
+    refused = 0
+    for row in _in_order(dataset, labels, seed):
+        if len(kept) == count:
+            break
+        try:
+            kept.append((read_radiograph(dataset.image_path(row)).pixels, row))
+        except Refusal:
+            refused += 1
+    found = {label: sum(row.label == label for _, row in kept) for label in labels}
+    if short := [f"{number} of {label}" for label, number in found.items() if number < _SMALLEST_CLASS]:
+        raise ExportError(
+            "the calibration set has too few radiographs of a class",
+            got=", ".join(short) + (f"; the reader refused {refused}" if refused else ""),
+            expected=f"at least {_SMALLEST_CLASS} readable training radiographs of each class",
+            remedy="look at the refused ones with `edge-runtime predict`, give a data set with more, or build with "
+            "--no-int8",
+        )
+    return CalibrationSet(tuple(image for image, _ in kept), tuple(row for _, row in kept), count, refused)
+
+
+def _in_order(dataset: Dataset, labels: tuple[str, ...], seed: int) -> list[Row]:
+    """All training rows of the classes, in the order in which a calibration set takes them."""
     draw = random.Random(seed)
     queues: list[list[Row]] = []
     for label in labels:
@@ -66,36 +130,9 @@ def choose_calibration_rows(dataset: Dataset, labels: tuple[str, ...], count: in
         draw.shuffle(rows)
         queues.append(_patients_first(rows))
     chosen: list[Row] = []
-    while len(chosen) < count and any(queues):
+    while any(queues):
         chosen.extend(queue.pop(0) for queue in queues if queue)
-    return chosen[:count]
-
-
-def load_calibration_set(dataset: Dataset, labels: tuple[str, ...], count: int, seed: int = 0) -> CalibrationSet:
-    """Choose and read the calibration set, through the reader the field uses. What it refuses is left out.
-
-    Raises
-    ------
-    ExportError
-        See :func:`choose_calibration_rows`; or the reader refused every radiograph of a class.
-    InputError
-        A radiograph that the table lists is not there.
-    """
-    kept: list[tuple[NDArray[np.uint8], Row]] = []
-    for row in choose_calibration_rows(dataset, labels, count, seed):
-        try:
-            kept.append((read_radiograph(dataset.image_path(row)).pixels, row))
-        except Refusal:
-            continue
-    left = {row.label for _, row in kept}
-    if missing := [label for label in labels if label not in left]:
-        raise ExportError(
-            "the calibration set lacks a class",
-            got=f"no readable radiograph of {', '.join(missing)}",
-            expected="radiographs of each class",
-            remedy="look at them with `edge-runtime predict`, or raise --calibration",
-        )
-    return CalibrationSet(tuple(image for image, _ in kept), tuple(row for _, row in kept))
+    return chosen
 
 
 def _patients_first(rows: list[Row]) -> list[Row]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from importlib import import_module
 
 import click
@@ -12,6 +14,15 @@ from edge_runtime.errors import EdgeRuntimeError, UsageError
 from edge_runtime.terminal import show_error
 
 __all__ = ["commands", "main"]
+
+
+class _Terminated(BaseException):
+    """SIGTERM came. Not an Exception: nobody takes it for a failure of his own."""
+
+
+def _stop(_number: int, _frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one does not interrupt the cleaning up
+    raise _Terminated
 
 
 class _Commands(click.Group):
@@ -36,7 +47,12 @@ def commands() -> None:
 
 
 def main() -> None:
-    """Run the command line; every failure ends in one message and an exit code."""
+    """Run the command line; every failure ends in one message and an exit code.
+
+    SIGTERM stops it as Ctrl-C does: what a command was writing is taken away before it goes.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _stop)
     try:
         code = commands(standalone_mode=False)
     except click.ClickException as error:
@@ -45,6 +61,9 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped.", err=True)
         code = 130
+    except _Terminated:
+        click.echo("Stopped.", err=True)
+        code = 143
     except EdgeRuntimeError as error:
         show_error(error)
         code = 2 if isinstance(error, UsageError) else 1

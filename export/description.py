@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 
@@ -57,8 +57,8 @@ def describe_input(spec: RunSpec) -> InputSpec:
             size=spec.image_size,
             resize="antialiased_bilinear_squish",
             normalization=spec.normalization,
-            mean=IMAGENET_MEAN if imagenet else None,
-            std=IMAGENET_STD if imagenet else None,
+            mean=IMAGENET_MEAN if imagenet else spec.mean,
+            std=IMAGENET_STD if imagenet else spec.std,
         ),
     )
 
@@ -109,8 +109,24 @@ def describe_validation(format_: Format) -> Validation:
     )
 
 
-def describe_limitations(spec: RunSpec, *, plain_int8: bool) -> tuple[str, ...]:
-    """Say what the model cannot be trusted with."""
+def describe_limitations(
+    spec: RunSpec,
+    *,
+    plain_int8: Sequence[str] = (),
+    missed_int8: Sequence[str] = (),
+    not_repeatable: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """Say what the model and its artifacts cannot be trusted with.
+
+    Parameters
+    ----------
+    plain_int8
+        Names of int8 artifacts at the tools' plain settings.
+    missed_int8
+        Names of those whose settings were searched and missed the target.
+    not_repeatable
+        Names of artifacts that a second build writes in other bytes.
+    """
     sentences = [
         "For research and demonstration only. Not a medical device.",
         "Frontal chest radiographs only: not lateral views, CT, other body parts or photographs of films.",
@@ -128,8 +144,18 @@ def describe_limitations(spec: RunSpec, *, plain_int8: bool) -> tuple[str, ...]:
         sentences.append("The probabilities are not calibrated (temperature 1).")
     if plain_int8:
         sentences.append(
-            "The int8 artifacts were quantized at the tools' plain settings, change some decisions, have passed no "
-            "parity gate and are not recommended."
+            f"Quantized at the tools' plain settings, not by a search: {', '.join(plain_int8)}. Such an artifact "
+            "changes some decisions, had passed no parity gate when it was built, and is not recommended."
+        )
+    if missed_int8:
+        sentences.append(
+            f"Quantized by the best settings that a search found, which missed its target: {', '.join(missed_int8)}. "
+            "Not recommended."
+        )
+    if not_repeatable:
+        sentences.append(
+            f"Not repeatable byte for byte: {', '.join(not_repeatable)}. The same inputs and versions give the same "
+            "bytes for every other artifact."
         )
     return tuple(sentences)
 

@@ -1,18 +1,25 @@
-"""Golden inputs: synthetic radiographs of many shapes, and real ones where they are asked for."""
+"""Golden vectors: synthetic radiographs of many shapes, real ones where asked for, and the full model's answers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from edge_runtime.errors import Refusal
+from edge_runtime.golden import write_golden
+from edge_runtime.manifest import Golden
+from edge_runtime.reading import read_radiograph
+from export.errors import ExportError
 from export.graph import DeployableGraph, GraphOutputs
 from train.data.phantom import phantom_pixels
+from train.data.rows import LABELS, Dataset
 
-__all__ = ["SHAPES", "build_golden_inputs", "run_graph"]
+__all__ = ["SHAPES", "build_golden_inputs", "run_graph", "write_golden_vectors"]
 
 SHAPES = (
     (256, 256), (320, 256), (256, 320), (401, 331), (227, 311), (512, 424),
@@ -31,8 +38,6 @@ def build_golden_inputs(labels: Sequence[str], seed: int = 20200705) -> list[NDA
     seed
         Of the first; the others follow it.
     """
-    from train.data.rows import LABELS
-
     known = [label for label in labels if label in LABELS] or [LABELS[0]]
     inputs = []
     for number, (height, width) in enumerate(SHAPES):
@@ -52,3 +57,51 @@ def run_graph(
             outputs: GraphOutputs = graph(torch.from_numpy(pixels.copy())[None, None])
             results.append((pixels, {name: t.numpy().copy() for name, t in outputs._asdict().items()}))
     return results
+
+
+def write_golden_vectors(
+    graph: DeployableGraph,
+    labels: tuple[str, ...],
+    root: Path,
+    dataset: Dataset | None,
+    real: int,
+    notes: list[str],
+) -> Golden:
+    """Write golden vectors into a bundle folder that is being built, and return the manifest's section.
+
+    Parameters
+    ----------
+    dataset
+        Of the run: validation radiographs, or training ones where there are none, become real inputs.
+    real
+        How many; 0: none.
+    notes
+        Gets a sentence where inputs are of people.
+
+    Raises
+    ------
+    ExportError
+        The data set has fewer readable radiographs.
+    """
+    inputs = build_golden_inputs(labels)
+    if real and dataset is not None:
+        if not dataset.synthetic:
+            notes.append(f"{real} real radiographs are among the golden inputs: keep the bundle where it was built.")
+        found = 0
+        for row in dataset.splits["valid"] or dataset.splits["train"]:
+            if found == real:
+                break
+            try:
+                inputs.append(read_radiograph(dataset.image_path(row)).pixels)
+                found += 1
+            except Refusal:
+                continue
+        if found < real:
+            raise ExportError(
+                "not enough radiographs for the golden vectors",
+                got=str(found),
+                expected=str(real),
+                remedy="lower --golden-real",
+            )
+    synthetic = not real or (dataset is not None and dataset.synthetic)
+    return write_golden(root, labels, run_graph(graph, inputs), synthetic=synthetic)

@@ -91,16 +91,19 @@ class BundleWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        shutil.rmtree(self.root, ignore_errors=True)
-        self._unlock()
+        try:
+            shutil.rmtree(self.root, ignore_errors=True)
+            shutil.rmtree(self._old, ignore_errors=True)  # there if the commit was stopped after the new one was in
+        finally:
+            self._unlock()
 
     def _swap(self) -> None:
-        if self.out.exists():
-            self.out.rename(self._old)
         try:
+            if self.out.exists():
+                self.out.rename(self._old)
             self.root.rename(self.out)
-        except OSError:
-            if self._old.exists():
+        except BaseException:  # a signal can come between the two
+            if self._old.exists() and not self.out.exists():
                 self._old.rename(self.out)
             raise
         _sync(self.out.parent)

@@ -19,7 +19,7 @@ def _golden_inputs_drawn_once() -> Iterator[None]:
 
     drawn = cache(build_golden_inputs)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("export.build.build_golden_inputs", lambda labels: list(drawn(tuple(labels))))
+        patch.setattr("export.golden_vectors.build_golden_inputs", lambda labels: list(drawn(tuple(labels))))
         yield
 
 

@@ -116,7 +116,7 @@ def test_a_build_that_breaks_half_way_leaves_the_old_bundle(
     def full_disk(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("export.build.write_golden", full_disk)
+    monkeypatch.setattr("export.golden_vectors.write_golden", full_disk)
     with pytest.raises(ExportError, match="No space left"):
         build_bundle(run_folder, None, out, formats=["torchscript"], int8=False)
     assert snapshot(out) == before
