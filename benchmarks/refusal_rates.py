@@ -3,14 +3,18 @@
     python benchmarks/refusal_rates.py split --cxr-data $CXR_DATA --data covidx --pictures DIR --out not-frontal
     python -m export build --run RUN --data covidx --not-frontal not-frontal/fit --out BUNDLE
     python benchmarks/refusal_rates.py measure BUNDLE --data covidx --not-frontal not-frontal/test --json rates.json
+    python benchmarks/refusal_rates.py unseen --run RUN --data covidx --not-frontal not-frontal/fit --source rsna
 
 `split` divides lateral views, CT slices and other pictures into a part to fit on and a part to measure on: by patient,
-and by the folder that a picture came from. `measure` answers every picture through `edge_runtime`, as the field does.
+and by the folder that a picture came from (`collect_pictures.sh` fills two). `measure` answers every picture through
+`edge_runtime`, as the field does. `unseen` fits a gate without the radiographs of some sources, and says how many of
+theirs it would refuse: what another hospital may expect.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import json
 import os
@@ -95,7 +99,10 @@ def split(cxr_data: Path, data: Path, pictures: tuple[Path, ...], out: Path) -> 
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Dataset folder.")
 @click.option("--not-frontal", type=click.Path(path_type=Path, exists=True), help="The `test` folder of `split`.")
 @click.option(
-    "--pictures", type=click.Path(path_type=Path, exists=True), multiple=True, help="Photographs; repeatable."
+    "--pictures",
+    type=click.Path(path_type=Path, exists=True),
+    multiple=True,
+    help="Photographs, documents; a set for each folder; repeatable.",
 )
 @click.option("--artifact", metavar="NAME")
 @click.option("--limit", type=click.IntRange(1), help="At most so many of each set.")
@@ -139,10 +146,10 @@ def measure(
         if not_frontal is not None:
             sets["lateral views, test part"] = map(answer, _files(not_frontal / "lateral", limit))
             sets["CT slices, test part"] = map(answer, _files(not_frontal / "other", limit))
-        photographs = [path for place in pictures for path in _files(place, limit)]
-        if photographs:
-            sets["photographs and pictures, as they are"] = map(answer, photographs)
-            sets["the same, in grey"] = (answer(path) for path in _all_grey(photographs, scratch))
+        for place in pictures:
+            found = _files(place, limit)
+            sets[f"{place.name}, as they are"] = map(answer, found)
+            sets[f"{place.name}, in grey"] = (answer(path) for path in _all_grey(found, scratch))
         sets["documents, drawn here"] = (answer(p) for p in _documents(scratch, min(limit or DOCUMENTS, DOCUMENTS)))
         sets["screenshots of this project"] = map(answer, _files(ROOT / "docs/screenshots", limit))
         rates = {name: _rate(list(answers)) for name, answers in sets.items()}
@@ -154,6 +161,42 @@ def measure(
         temporary.write_text(json.dumps(result, indent=2) + "\n")
         temporary.replace(json_path)
     click.echo(_markdown(result))
+
+
+@main.command()
+@click.option("--run", type=click.Path(path_type=Path, exists=True), required=True, help="Run folder.")
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Dataset folder.")
+@click.option("--not-frontal", type=click.Path(path_type=Path, exists=True), help="The `fit` folder of `split`.")
+@click.option("--source", "sources", multiple=True, required=True, help="Left out; repeatable.")
+def unseen(run: Path, data: Path, not_frontal: Path | None, sources: tuple[str, ...]) -> None:
+    """Fit a gate without some sources' radiographs and print how many of theirs it refuses, as Markdown."""
+    import torch
+
+    from export.graph import deployable_graph
+    from export.refusing import learn_refusing
+    from train.run import load_run
+
+    dataset = load_dataset(data)
+    rows = [row for split in dataset.splits.values() for row in split]
+    kept = {name: [r for r in split if r.source not in sources] for name, split in dataset.splits.items()}
+    graph = deployable_graph(load_run(run))
+    judgement = learn_refusing(graph, dataclasses.replace(dataset, splits=kept), not_frontal)
+    if judgement.gate is None:
+        raise click.ClickException("; ".join(judgement.notes))
+    click.echo("| fitted without | radiographs of | refused | share (95 %) | refused as |\n|---|---|---|---|---|")
+    for source in sources:
+        scores = []
+        for row in (row for row in rows if row.source == source):
+            pixels = torch.from_numpy(read_radiograph(dataset.image_path(row)).pixels.copy())
+            with torch.inference_mode():
+                scores.append(float(graph(pixels[None, None]).gate_score))
+        reasons = Counter(judgement.gate.reasons[int(score) - 1] for score in scores if score >= 1)
+        refused = sum(reasons.values())
+        low, high = wilson_interval(refused, len(scores)) if scores else (0.0, 1.0)
+        share = refused / len(scores) if scores else 0.0
+        told = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+        rate = f"{refused} of {len(scores)} | {share:.1%} ({low:.1%} to {high:.1%})"
+        click.echo(f"| {', '.join(sources)} | {source} | {rate} | {told} |")
 
 
 def _sides(dataset: Dataset) -> dict[str, str]:
