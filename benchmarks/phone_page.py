@@ -1,30 +1,36 @@
-"""The phone's page beside the field runtime, in turns: ``python -m benchmarks.phone_page BUNDLE [ARTIFACT ...]``.
+"""The phone's page in a browser: ``python -m benchmarks.phone_page BUNDLE [--json FILE] [--docs PAGE]``.
 
-A desktop's browser is no phone: what carries over is how much WebAssembly costs beside native code, and the sizes.
-Each round runs one radiograph once in headless Chromium and once in ``edge_runtime``: a busy machine slows both.
+In headless Chromium with a phone's viewport, for each ONNX artifact: what a first visit transfers, how long it and a
+second visit with the server switched off take until the page is ready, and the median of a run beside the field runtime
+on the same machine with as many threads, in turns: a busy machine slows both. A desktop's browser is no phone: what
+carries over is the sizes, and how much WebAssembly costs beside native code.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import os
-import sys
 import tempfile
+import time
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 
+import click
 import numpy as np
+from numpy.typing import NDArray
 
+from benchmarks.mobile_hosts import machine, replace_between
 from edge_runtime.bundle import open_bundle
 from edge_runtime.predictor import Predictor
-from mobile_demo.web.site import write_site
+from mobile_demo.web.site import Site, write_site
 from tests.mobile.phone_page import Phone, StaticServer, open_chromium
 from train.data.phantom import phantom_pixels
 
-ROUNDS = 25
 WARM_UP = 3
-EDGE = 1024  # pixels of the radiograph
+EDGE = 1024  # pixels of the radiograph's sides
 
 OPEN = """async (name) => {
     const here = (path) => import(new URL(path, document.baseURI).href);
@@ -46,44 +52,97 @@ RUN = """async ([edge, letters]) => {
 }"""
 
 
-def main(bundle_path: str, *asked: str) -> None:
-    """Write the page, open it twice (the second visit has threads), and run each artifact in turns with the runtime."""
-    import base64
+def visit(phone: Phone, artifact: str) -> float:
+    """Open the page; milliseconds until it is ready."""
+    begun = perf_counter()
+    phone.open()
+    if phone.ready != artifact:
+        raise click.ClickException(phone.page.locator("#failure-message").inner_text())
+    return (perf_counter() - begun) * 1000
 
-    pixels = phantom_pixels("pneumonia", 3, EDGE)
+
+def measure(browser: Any, site: Site, predictor: Predictor, pixels: NDArray[np.uint8], rounds: int) -> dict[str, Any]:
+    """One artifact: a first visit, one without a server, then runs in turns with the field runtime."""
     letters = base64.b64encode(np.ascontiguousarray(pixels).tobytes()).decode()
-    with tempfile.TemporaryDirectory() as folder, open_bundle(bundle_path) as bundle, open_chromium() as browser:
-        site = write_site(bundle, Path(folder) / "site")
-        print(f"load average {os.getloadavg()[0]:.1f}; first visit transfers {site.wire_bytes / 1e6:.1f} MB")
-        server = StaticServer(site.folder)
-        phone = Phone(browser, server.url)
-        phone.open()
-        phone.open()
-        for name in asked or site.artifacts:
-            opened = phone.page.evaluate(OPEN, name)
-            with Predictor.open(bundle, name, threads=opened["threads"]) as predictor:
-                report(name, phone.page, predictor, pixels, letters, opened)
-            phone.page.evaluate("globalThis.benched.close()")
-        server.stop()
-        phone.close()
-
-
-def report(name: str, page: Any, predictor: Predictor, pixels: Any, letters: str, opened: dict[str, float]) -> None:
-    """Run in turns; print both medians, and how far the answers are apart."""
-    browser, native, difference = [], [], 0.0
-    for _ in range(WARM_UP + ROUNDS):
-        milliseconds, found = page.evaluate(RUN, [EDGE, letters])
+    name = predictor.artifact.name
+    server = StaticServer(site.folder)
+    phone = Phone(browser, server.url)
+    first = visit(phone, name)
+    server.stop()
+    offline = visit(phone, name)
+    opened = phone.page.evaluate(OPEN, name)
+    in_browser, native, difference = [], [], 0.0
+    for _ in range(WARM_UP + rounds):
+        milliseconds, found = phone.page.evaluate(RUN, [EDGE, letters])
         start = perf_counter()
         outputs = predictor.run_raw(pixels)
         native.append((perf_counter() - start) * 1000)
-        browser.append(milliseconds)
+        in_browser.append(milliseconds)
         difference = max(difference, float(np.abs(outputs["probabilities"][0] - found).max()))
-    b, n = median(browser[WARM_UP:]), median(native[WARM_UP:])
-    print(
-        f"{name}, {opened['threads']} threads, {EDGE} x {EDGE} px: browser p50 {b:.0f} ms, runtime p50 {n:.0f} ms, "
-        f"{b / n:.1f} times; opened in {opened['open']:.0f} ms; largest |Δp| {difference:.1e}"
-    )
+    phone.close()
+    return {
+        "artifact": name, "threads": opened["threads"], "model_bytes": predictor.artifact.files[0].bytes,
+        "wire_bytes": site.wire_bytes, "first_visit_ms": round(first), "offline_visit_ms": round(offline),
+        "browser_p50_ms": round(median(in_browser[WARM_UP:]), 1), "runtime_p50_ms": round(median(native[WARM_UP:]), 1),
+        "max_abs_probability_difference": difference,
+    }  # fmt: skip
+
+
+def as_markdown(result: dict[str, Any]) -> str:
+    lines = [
+        "| artifact | model, MB | first visit, MB sent | ready, s | ready offline, s | p50 of a run, ms |"
+        " field runtime, ms | largest Δp between them |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['artifact']} | {row['model_bytes'] / 1e6:.1f} | {row['wire_bytes'] / 1e6:.1f} | "
+        f"{row['first_visit_ms'] / 1000:.1f} | {row['offline_visit_ms'] / 1000:.1f} | {row['browser_p50_ms']:.0f} | "
+        f"{row['runtime_p50_ms']:.0f} | {row['max_abs_probability_difference']:.1g} |"
+        for row in result["rows"]
+    ]
+    before, after = result["load_average"]
+    lines += [
+        "",
+        f"{result['what']}; {result['machine']}; load average {before:.1f} before, {after:.1f} after; median of "
+        f"{result['rounds']} runs; {result['date']}.",
+    ]
+    return "\n".join(lines)
+
+
+@click.command()
+@click.argument("bundle_path", metavar="BUNDLE", type=click.Path(path_type=Path, exists=True))
+@click.option("--artifact", "artifacts", multiple=True, help="ONNX artifact; else all.")
+@click.option("--rounds", default=25, show_default=True)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures here.")
+@click.option("--docs", type=click.Path(path_type=Path), help="Page whose block `phone_page` is replaced.")
+def main(bundle_path: Path, artifacts: tuple[str, ...], rounds: int, json_file: Path | None, docs: Path | None) -> None:
+    """Measure the phone's page of BUNDLE; print a Markdown table."""
+    pixels = phantom_pixels("pneumonia", 3, EDGE)
+    before = os.getloadavg()[0]
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, open_bundle(bundle_path) as bundle, open_chromium() as browser:
+        manifest = bundle.manifest
+        names = artifacts or tuple(a.name for a in manifest.artifacts if a.format == "onnx")
+        threads = min(4, os.cpu_count() or 1)  # as the page takes them (model.js)
+        for name in names:
+            click.echo(f"{name}: {rounds} rounds", err=True)
+            site = write_site(bundle, Path(folder) / name, [name])
+            with Predictor.open(bundle, name, threads=threads) as predictor:
+                rows.append(measure(browser, site, predictor, pixels, rounds))
+                assert rows[-1]["threads"] == threads, "the comparison is not of equal threads"
+    result = {
+        "what": f"{manifest.name}, checkpoint {manifest.provenance.checkpoint_sha256[:12]}, {threads} threads, a "
+        f"synthetic radiograph of {EDGE} x {EDGE} px, headless Chromium, 390 x 844",
+        "machine": machine(), "load_average": [before, os.getloadavg()[0]], "rounds": rounds,
+        "date": time.strftime("%Y-%m-%d"), "rows": rows,
+    }  # fmt: skip
+    text = as_markdown(result)
+    if json_file is not None:
+        json_file.write_text(json.dumps(result, indent=2) + "\n")
+    if docs is not None:
+        replace_between(docs, "phone_page", text)
+    click.echo(text)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

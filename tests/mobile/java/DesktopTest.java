@@ -70,13 +70,14 @@ public final class DesktopTest {
             SelfTest test = SelfTest.run(classifier, DesktopTest::decodeGrey, (done, of) -> told.set(done));
             check(told.get() == test.vectors() && test.vectors() > 0, "progress");
             System.out.printf(
-                    "%s %s vectors=%d probability=%.9g decisions=%d heatmap=%.9g load_ms=%.1f p50_ms=%.1f%n",
+                    "%s %s vectors=%d probability=%.9g decisions=%d heatmap=%.9g check_ms=%.1f load_ms=%.1f p50_ms=%.1f%n",
                     artifact,
                     test.agrees() ? "agrees" : "differs",
                     test.vectors(),
                     test.maxAbsProbabilityDifference(),
                     test.differingDecisions(),
                     test.maxAbsHeatmapDifference(),
+                    classifier.info().checkMillis(),
                     classifier.info().loadMillis(),
                     test.medianMillis());
             check(test.agrees(), "differs");
