@@ -5,9 +5,9 @@
 The originals are the `*.dcm` below the folders named, else the DICOM zoo that CXR_DATA holds and the test files of
 pydicom's own wheel, none above --largest bytes. A copy has its end cut off, or 1 to 11 bytes changed, half of them
 in its first 2,000 bytes. So that the decoders see them and not the header rules alone, an original that can be parsed
-poses as a chest radiograph first, and frame 1 of several is asked for. They are read in a decoding process as the commands run it, with 10 s and 512 MB a file. Exit
-code 1 where one is neither an image nor a refusal: a crash, a hang, an error; the copy is then kept in the current
-folder. Of the originals, how many were read and which refused is printed too.
+poses as a chest radiograph first, and frame 1 of several is asked for. They are read in a decoding process as the
+commands run it, with 10 s and 512 MB a file. Exit code 1 where one is neither an image nor a refusal: a crash, a hang,
+an error; the copy is then kept in the current folder. How many of the originals themselves were read is printed too.
 """
 
 from __future__ import annotations
