@@ -81,8 +81,9 @@ def model_facts(station: Station) -> ModelFacts:
 def _parity_sentence(parity: ParityResult | None) -> str:
     if parity is None:
         return "not measured"
+    verdict = parity.verdict.replace("_", " ")
     return (
-        f"{parity.verdict}: {parity.differing_decisions} of {parity.radiographs} decisions differ from the "
+        f"{verdict}: {parity.differing_decisions} of {parity.radiographs} decisions differ from the "
         f"full model, largest probability difference {parity.max_abs_probability_difference:.1g}"
     )
 
@@ -150,9 +151,11 @@ def operating_point() -> str:
     manifest = station.bundle.manifest
     point = operating.point_in_force(records, manifest)
     history = records.setting_history(operating.SETTING)
+    curve = operating.curve_of(manifest)
+    without = [gettext(label) for label in manifest.labels if curve is not None and label not in curve.curves]
     void = point is None and bool(history) and history[0].value is not None
     return render_template(
-        "operating_point.html", point=point, void=void, history=history, curve=operating.curve_of(manifest),
+        "operating_point.html", point=point, void=void, history=history, curve=curve, without=without,
         strange=operating.strange_curve(manifest), actor=current_actor(),
         suggested=manifest.operating_thresholds or {}, **_common(),
     )  # fmt: skip
@@ -168,8 +171,13 @@ def report(key: str) -> str:
         records.log("identity shown", actor=current_actor(), subject=key)
     facts = found.facts
     years = years_of(facts.age)
+    sexes = {"F": gettext("Female"), "M": gettext("Male"), "O": gettext("Other")}
     age = facts.age if not years else gettext("%(years)s years", years=years)
-    header = ((gettext("View"), facts.view), (gettext("Age"), age), (gettext("Sex"), facts.sex))
+    header = (
+        (gettext("View"), facts.view),
+        (gettext("Age"), age),
+        (gettext("Sex"), sexes.get(facts.sex or "", facts.sex)),
+    )
     dated = ((gettext("Study date"), facts.study_date),) if shown else ()
     point = operating.point_in_force(records, station.bundle.manifest)
     return render_template(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edge_runtime.bundle import Bundle
@@ -12,7 +14,7 @@ from edge_runtime.records import Records
 from edge_runtime.web import WebConfig, create_app
 from edge_runtime.web.operating import curve_of, described, strange_curve, wilson
 from edge_runtime.web.server import listening
-from tests.ui.scripted import ScriptedPredictor, coarse_curve, operating_curve, scripted_bundle
+from tests.ui.scripted import LABELS, ScriptedPredictor, coarse_curve, operating_curve, scripted_bundle
 
 OpenPage = Callable[..., Any]
 A_POINT = coarse_curve()["curves"]["COVID-19"][0]
@@ -32,6 +34,24 @@ def test_a_coarse_curve_is_put_in_order_and_counted() -> None:
     assert body["cases"] == {"COVID-19": (7, 19)}
     assert body["curves"]["COVID-19"][1]["sensitivity"] == pytest.approx(wilson(6, 7))
     assert body["curves"]["COVID-19"][1]["specificity"] == pytest.approx(wilson(16, 19))
+
+
+def test_what_a_build_writes_is_what_the_page_reads() -> None:
+    """35 radiographs of one class, 90 of another, and 12 of a third, which is too few for a curve."""
+    pytest.importorskip("torch", reason="torch is not installed: bundles are built elsewhere")
+    from export.operating import operating_curve as built
+
+    rng = np.random.default_rng(0)
+    targets = np.repeat([0, 2, 1], [90, 35, 12])
+    scores = rng.dirichlet([1, 1, 1], len(targets)) + 0.8 * np.eye(3)[targets]
+    written = built(scores / scores.sum(1, keepdims=True), targets, LABELS)
+    curve = curve_of(scripted_bundle(operating_curve=written).manifest)
+    assert curve is not None and curve.radiographs == len(targets)
+    body = described(curve)
+    assert body["cases"] == {"normal": (90, 47), "COVID-19": (35, 102)}
+    for points in body["curves"].values():
+        assert points[0]["sensitivity"][0] == 1 and points[-1]["specificity"][0] == 1
+        assert all(a["sensitivity"][0] >= b["sensitivity"][0] for a, b in pairwise(points))
 
 
 @pytest.mark.parametrize(
@@ -79,6 +99,7 @@ def test_choosing_on_a_coarse_curve(open_page: OpenPage, records: Records) -> No
     with listening(site(scripted_bundle(operating_curve=coarse_curve()), records)) as url:
         page = open_page(at=url + "operating-point")
         page.locator("#curve polyline").wait_for()
+        assert page.get_by_text("There is no curve of normal, pneumonia").is_visible()
         assert "7 radiographs of this class and 19 others" in page.locator("#few").inner_text()
         assert page.locator("#curve .dot-of-curve").count() == 4
         assert page.locator("#threshold-value").inner_text() == "40.0 %"  # the counted one nearest to one half

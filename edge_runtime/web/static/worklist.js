@@ -33,7 +33,7 @@ async function load({ background = false } = {}) {
   const added = state.revision >= 0 && background ? answer.total - state.total : 0;
   Object.assign(state, { revision: answer.revision, total: answer.total });
   rows.replaceChildren(...answer.studies.map(row));
-  document.getElementById("empty").hidden = answer.total > 0;
+  showEmpty(answer.total === 0, isNarrowed());
   const last = Math.min(state.offset + PAGE, answer.total);
   document.getElementById("count").textContent = answer.total
     ? t("{first} to {last} of {total}", { first: state.offset + 1, last, total: answer.total }) : "";
@@ -46,6 +46,17 @@ async function load({ background = false } = {}) {
     link.href = `${link.href.split("?")[0]}?${to}`;
   }
   if (added > 0) document.getElementById("announcements").textContent = t("{n} new studies", { n: added });
+}
+
+/** Whether anything but the order and the names was asked for. */
+function isNarrowed() {
+  return [...new FormData(filters)].some(([name, value]) => value && name !== "identity");
+}
+
+function showEmpty(none, narrowed) {
+  document.getElementById("empty").hidden = !none || narrowed;
+  document.getElementById("none-fits").hidden = !none || !narrowed;
+  for (const id of ["frame", "foot"]) document.getElementById(id).hidden = none;
 }
 
 function row(study) {
@@ -105,6 +116,15 @@ filters.addEventListener("input", (event) => {
   state.offset = 0;
   clearTimeout(typing);
   typing = setTimeout(refresh, event.target.type === "search" ? 250 : 0);
+});
+document.getElementById("all").addEventListener("click", () => {
+  const { identity } = filters.elements;
+  const shown = identity.checked;
+  filters.reset();
+  identity.checked = shown;
+  state.offset = 0;
+  refresh();
+  filters.elements.search.focus();
 });
 filters.addEventListener("submit", (event) => { event.preventDefault(); refresh(); });
 table.tHead.addEventListener("click", (event) => {
