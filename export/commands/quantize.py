@@ -14,7 +14,9 @@ from edge_runtime.manifest import Format
 from edge_runtime.terminal import console
 
 if TYPE_CHECKING:
+    from export.quantization.climbing import FineTuning
     from export.quantization.quantize import QuantizeResult
+    from export.quantization.variants import Variant
 
 __all__ = ["command"]
 
@@ -58,10 +60,19 @@ def _formats(_context: click.Context, _parameter: click.Parameter, value: str) -
 )
 @click.option("--first", is_flag=True, help="Stop at the first rung that reaches the target; otherwise all are tried.")
 @click.option(
-    "--fine-tuning/--no-fine-tuning",
-    default=False,
+    "--fine-tuning",
+    type=click.Choice(["needed", "always", "never"]),
+    default="needed",
     show_default=True,
-    help="Where no rung reaches the target: fine-tune for int8 (quantization-aware training; long on a CPU).",
+    help="Fine-tune for int8 (quantization-aware training; long on a CPU) where no other rung reaches the target, or "
+    "always: for a quicker file.",
+)
+@click.option(
+    "--accuracy-control",
+    type=click.FloatRange(0),
+    default=0,
+    metavar="SECONDS",
+    help="For OpenVINO: let NNCF search the layers to leave in float, at most so long.  [default: not tried]",
 )
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder of decoded images.  [default: DATA/cache]")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
@@ -73,7 +84,8 @@ def command(
     drop: float,
     calibration: int,
     first: bool,
-    fine_tuning: bool,
+    fine_tuning: FineTuning,
+    accuracy_control: float,
     cache: Path | None,
     as_json: bool,
 ) -> int:
@@ -115,7 +127,7 @@ def command(
 
         result = quantize_run(
             run, data, formats=formats, target=Target(agreement, drop), calibration=calibration, stop_at_first=first,
-            fine_tuning=fine_tuning, cache=cache, on_rung=on_rung, on_step=on_step,
+            fine_tuning=fine_tuning, control_seconds=accuracy_control, cache=cache, on_rung=on_rung, on_step=on_step,
         )  # fmt: skip
         report = write_ladder_report(result, run)
     if as_json:
@@ -150,3 +162,17 @@ def _show(result: QuantizeResult) -> None:
     console(sys.stdout).print(table)
     for climb in result.climbs:
         click.echo(f"{climb.format}: {describe(climb.chosen.settings)}")
+        for variant in climb.variants:
+            click.echo(f"{climb.format}: no file needed: {variant.file} on {variant.backend}: {_said_of(variant)}")
+        for sentence in climb.untried:
+            click.echo(f"{climb.format}: {sentence}")
+
+
+def _said_of(variant: Variant) -> str:
+    figures = variant.figures
+    if figures is None:
+        return f"not run: {variant.failure}"
+    return (
+        f"agreement {100 * figures.agreement:.1f} %, drop {figures.drop_points:+.1f} points, "
+        f"{figures.p50_ms / figures.fp32_p50_ms:.2f} of fp32's time, {figures.megabytes:.1f} MB"
+    )

@@ -6,26 +6,33 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.manifest import Format, Manifest
+from edge_runtime.manifest import Format, Manifest, Precision
 from export.errors import ExportError
 from export.formats import WRITERS
 from export.graph import DeployableGraph
 from export.quantization.judging import Figures, Judge, Target
-from export.quantization.ladder import fine_tuned, rungs
+from export.quantization.ladder import controlled, fine_tuned, rungs
 from export.quantization.layers import Layer
 from export.quantization.quantizers import Quantizer, open_quantizer
 from export.quantization.sensitivity import LayerNoise
 from export.quantization.sets import SearchSet
 from export.quantization.settings import NAIVE, QuantizationSettings
+from export.quantization.variants import Variant, judge_variants
 
-__all__ = ["Climb", "Materials", "Rung", "choose", "climb", "pareto"]
+__all__ = ["Climb", "FineTuning", "Materials", "Rung", "choose", "climb", "pareto"]
+
+FineTuning = Literal["needed", "always", "never"]
+"""``needed``: where no other rung reaches the target. ``always``: for a quicker file too."""
 
 _SAME_TIME = 1.05
 """Times closer than this factor are not told apart."""
+_TUNED_RUNGS = 4
+"""Settings that are tried on fine-tuned weights, where it is always tried: files cost little beside the training."""
 
 OnRung = Callable[[Format, str, "Figures | None", int, int], None]
 """Told of each rung before (None) and after it was judged, with how many are done of how many."""
@@ -36,8 +43,7 @@ class Materials:
     """What all formats share.
 
     ``images`` and ``search`` are the calibration and the search set at the network's size; ``activations`` and
-    ``weights`` the layers' rankings; ``fine_tune`` returns the graph after quantization-aware fine-tuning, None where
-    that is not wanted.
+    ``weights`` the layers' rankings; ``fine_tune`` returns the graph after quantization-aware fine-tuning.
     """
 
     graph: DeployableGraph
@@ -48,7 +54,7 @@ class Materials:
     weights: Sequence[LayerNoise]
     search: SearchSet
     skeleton: Manifest
-    fine_tune: Callable[[QuantizationSettings], DeployableGraph] | None
+    fine_tune: Callable[[QuantizationSettings], DeployableGraph]
 
 
 @dataclass(frozen=True)
@@ -62,13 +68,26 @@ class Rung:
 
 @dataclass(frozen=True)
 class Climb:
-    """All candidates of a format, the chosen one, and the graph it is made from (another one after fine-tuning)."""
+    """All candidates of a format, and the chosen one.
+
+    Attributes
+    ----------
+    graph
+        What the chosen one is made from: another graph after fine-tuning.
+    variants
+        The fp32 file and the chosen rung's on other backends of this CPU; none of them is chosen, for they need no
+        file.
+    untried
+        Rungs that were not tried, and what tries them, in sentences.
+    """
 
     format: Format
     rungs: tuple[Rung, ...]
     chosen: Rung
     reached: bool
     graph: DeployableGraph
+    variants: tuple[Variant, ...] = ()
+    untried: tuple[str, ...] = ()
 
 
 def climb(
@@ -77,6 +96,8 @@ def climb(
     target: Target,
     *,
     stop_at_first: bool = False,
+    fine_tuning: FineTuning = "needed",
+    control_seconds: float = 0.0,
     on_rung: OnRung = lambda *_: None,
 ) -> Climb:
     """Try the rungs of a format.
@@ -90,8 +111,12 @@ def climb(
     target
         What must be reached.
     stop_at_first
-        Stop at the first rung that reaches the target. Otherwise all are tried (fine-tuning only where none
-        reaches it), and the fastest of those that do is chosen.
+        Stop at the first rung that reaches the target. Otherwise all are tried, and the fastest of those that do is
+        chosen.
+    fine_tuning
+        When the top rung is tried.
+    control_seconds
+        How long NNCF's accuracy control may search, for OpenVINO; 0: it is not tried.
     on_rung
         Progress.
 
@@ -100,45 +125,130 @@ def climb(
     ExportError
         No rung of the format could be built and run.
     """
-    planned = [*rungs(format_, materials.layers, materials.activations, materials.weights), NAIVE]
-    tried: list[Rung] = []
-    graph = materials.graph
     with tempfile.TemporaryDirectory(prefix="quantize-") as name:
-        folder = Path(name)
-        suffix = WRITERS[format_].suffixes[0]
-        fp32 = folder / f"{format_}-fp32{suffix}"
-        WRITERS[format_].write(graph, fp32)
-        judge = Judge(materials.skeleton, materials.search, format_, fp32)
+        climber = _Climber(format_, materials, target, Path(name), on_rung)
         try:
-            quantizer = open_quantizer(
-                format_, graph, materials.layers, materials.images, materials.mean_inputs, fp32, folder,
-            )  # fmt: skip
-            for number, settings in enumerate(planned):
-                on_rung(format_, settings.rung, None, number, len(planned))
-                rung = _try(quantizer, judge, folder / f"{format_}-int8{suffix}", settings, target)
-                tried.append(rung)
-                on_rung(format_, settings.rung, rung.figures, number + 1, len(planned))
-                if stop_at_first and rung.figures is not None and rung.figures.reaches(target):
-                    break
-            if materials.fine_tune is not None and not _reaching(tried, target):
-                settings = fine_tuned(_most_int8(tried).settings)
-                on_rung(format_, settings.rung, None, len(planned), len(planned) + 1)
-                tuned = materials.fine_tune(settings)
-                again = folder / "fine-tuned"
-                again.mkdir()
-                quantizer = open_quantizer(
-                    format_, tuned, materials.layers, materials.images, {}, None, again,
-                )  # fmt: skip
-                rung = _try(quantizer, judge, again / f"{format_}-int8{suffix}", settings, target)
-                tried.append(rung)
-                on_rung(format_, settings.rung, rung.figures, len(planned) + 1, len(planned) + 1)
-                graph = tuned
+            climber.climb(stop_at_first=stop_at_first, control_seconds=control_seconds)
+            graph = climber.fine_tune(fine_tuning)
+            chosen, reached = choose(climber.tried, target)
+            if chosen.settings.fine_tuning_epochs == 0:
+                graph = materials.graph
+            variants = climber.variants(chosen, graph)
         finally:
-            judge.close()
-    chosen, reached = choose(tried, target)
-    if chosen.settings.fine_tuning_epochs == 0:
-        graph = materials.graph
-    return Climb(format_, tuple(tried), chosen, reached, graph)
+            climber.judge.close()
+    return Climb(
+        format_, tuple(climber.tried), chosen, reached, graph, variants,
+        _untried(format_, climber.tried, fine_tuning, control_seconds),
+    )  # fmt: skip
+
+
+class _Climber:
+    """One climb's files and what was tried."""
+
+    def __init__(
+        self, format_: Format, materials: Materials, target: Target, folder: Path, on_rung: OnRung
+    ) -> None:  # fmt: skip
+        self.format, self.materials, self.target, self.folder, self.on_rung = (
+            format_, materials, target, folder, on_rung,
+        )  # fmt: skip
+        self.suffix = WRITERS[format_].suffixes[0]
+        self.fp32 = folder / f"{format_}-fp32{self.suffix}"
+        WRITERS[format_].write(materials.graph, self.fp32)
+        self.judge = Judge(materials.skeleton, materials.search, format_, self.fp32)
+        self.tried: list[Rung] = []
+
+    def climb(self, *, stop_at_first: bool, control_seconds: float) -> None:
+        ranked = (self.materials.layers, self.materials.activations, self.materials.weights)
+        planned = [*rungs(self.format, *ranked), NAIVE]
+        control = self.format == "openvino" and control_seconds > 0
+        quantizer = self._quantizer()
+        total = len(planned) + control
+        for settings in planned:
+            self._try(quantizer, settings, total)
+            if stop_at_first and self._reaching():
+                return
+        if control:
+            start = controlled(self.format, *ranked)
+            self.on_rung(self.format, start.rung, None, len(self.tried), total)
+            try:
+                self._try(quantizer, self._control(start, control_seconds), total)
+            except ExportError as error:  # it took too long; the other rungs stand
+                self.tried.append(Rung(start, None, str(error)))
+
+    def fine_tune(self, when: FineTuning) -> DeployableGraph:
+        """Try the top rung where it is due; return the graph that it left."""
+        if when == "never" or (when == "needed" and self._reaching()):
+            return self.materials.graph
+        starts = [_most_int8(self.tried)]
+        if when == "always":
+            starts += [one for one in _static(pareto(self.tried)) if one not in starts]
+        starts = starts[:_TUNED_RUNGS]
+        settings = [fine_tuned(start.settings) for start in starts]
+        total = len(self.tried) + len(settings)
+        self.on_rung(self.format, settings[0].rung, None, len(self.tried), total)
+        tuned = self.materials.fine_tune(settings[0])
+        folder = self.folder / "fine-tuned"
+        folder.mkdir()
+        quantizer = open_quantizer(
+            self.format, tuned, self.materials.layers, self.materials.images, {}, None, folder,
+        )  # fmt: skip
+        for one in settings:
+            self._try(quantizer, one, total)
+        return tuned
+
+    def variants(self, chosen: Rung, graph: DeployableGraph) -> tuple[Variant, ...]:
+        """Run the fp32 file and the chosen one on the other backends of this CPU."""
+        files: dict[str, tuple[Path, Precision]] = {"fp32": (self.fp32, "fp32")}
+        if self.format == "openvino":  # the one format with such a backend
+            folder = self.folder / "chosen"
+            folder.mkdir()
+            path = folder / f"{self.format}-int8{self.suffix}"
+            materials = self.materials
+            means = {} if chosen.settings.fine_tuning_epochs else materials.mean_inputs
+            open_quantizer(self.format, graph, materials.layers, materials.images, means, None, folder).write(
+                path, chosen.settings
+            )
+            files[chosen.settings.rung] = (path, "int8")
+        return judge_variants(self.judge, files, self.target)
+
+    def _quantizer(self) -> Quantizer:
+        m = self.materials
+        return open_quantizer(self.format, m.graph, m.layers, m.images, m.mean_inputs, self.fp32, self.folder)
+
+    def _control(self, start: QuantizationSettings, seconds: float) -> QuantizationSettings:
+        from export.quantization.accuracy_control import control_accuracy
+
+        m = self.materials
+        return control_accuracy(
+            self.fp32, m.layers, m.images, m.search, start, self.target,
+            temperature=m.skeleton.calibration.temperature, seconds=seconds,
+        )  # fmt: skip
+
+    def _try(self, quantizer: Quantizer, settings: QuantizationSettings, total: int) -> None:
+        self.on_rung(self.format, settings.rung, None, len(self.tried), total)
+        path = self.folder / f"{self.format}-int8{self.suffix}"
+        try:
+            quantizer.write(path, settings)
+            rung = Rung(settings, self.judge.judge(path, "int8", self.target))
+        except ExportError as error:  # one rung that a tool cannot make does not end the climb
+            rung = Rung(settings, None, str(error))
+        self.tried.append(rung)
+        self.on_rung(self.format, settings.rung, rung.figures, len(self.tried), total)
+
+    def _reaching(self) -> bool:
+        return any(rung.figures is not None and rung.figures.reaches(self.target) for rung in self.tried)
+
+
+def _untried(
+    format_: Format, tried: Sequence[Rung], fine_tuning: FineTuning, control_seconds: float
+) -> tuple[str, ...]:  # fmt: skip
+    found = []
+    if not any(rung.settings.fine_tuning_epochs for rung in tried):
+        why = "--fine-tuning never" if fine_tuning == "never" else "another rung reaches the target"
+        found.append(f"The top rung, fine-tuning, was not tried ({why}); --fine-tuning always tries it.")
+    if format_ == "openvino" and control_seconds <= 0:
+        found.append("NNCF's accuracy control was not tried; --accuracy-control SECONDS tries it.")
+    return tuple(found)
 
 
 def choose(tried: Sequence[Rung], target: Target) -> tuple[Rung, bool]:
@@ -184,22 +294,15 @@ def pareto(tried: Sequence[Rung]) -> tuple[Rung, ...]:
     )
 
 
-def _try(quantizer: Quantizer, judge: Judge, path: Path, settings: QuantizationSettings, target: Target) -> Rung:
-    try:
-        quantizer.write(path, settings)
-        return Rung(settings, judge.judge(path, "int8", target))
-    except ExportError as error:  # one rung that a tool cannot make does not end the climb
-        return Rung(settings, None, str(error))
-
-
-def _reaching(tried: Sequence[Rung], target: Target) -> list[Rung]:
-    return [rung for rung in tried if rung.figures is not None and rung.figures.reaches(target)]
-
-
 def _most_int8(tried: Sequence[Rung]) -> Rung:
     """The best rung with int8 activations: what fine-tuning starts from."""
-    static = [r for r in tried if r.figures is not None and r.settings.activations == "int8" and r.settings.per_channel]
-    return max(static or [r for r in tried if r.figures], key=lambda rung: _figures(rung).agreement)
+    return max(
+        _static(tried) or [rung for rung in tried if rung.figures], key=lambda rung: _figures(rung).agreement
+    )  # fmt: skip
+
+
+def _static(tried: Sequence[Rung]) -> list[Rung]:
+    return [r for r in tried if r.figures is not None and r.settings.activations == "int8" and r.settings.per_channel]
 
 
 def _relative(rung: Rung) -> float:

@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.backends import BACKENDS, backend_for_format
+from edge_runtime.backends import backend_for_format, backend_named
 from edge_runtime.backends.protocol import Backend
 from edge_runtime.bundle import file_entry
 from edge_runtime.manifest import Artifact, Format, GoldenAgreement, Manifest, Precision, Validation
+from export.errors import ExportError
 from export.formats import WRITERS
 from export.quantization.sets import SearchSet
 
-__all__ = ["Figures", "Judge", "Target"]
+__all__ = ["Figures", "Judge", "Target", "softmax"]
 
 _WARM_UP = 3
 _TIMED = 15
@@ -94,12 +95,14 @@ class Judge:
         self.fp32_path = fp32
         self.fp32 = self._open(fp32, "fp32")
 
-    def judge(self, path: Path, precision: Precision, target: Target) -> Figures:
+    def judge(self, path: Path, precision: Precision, target: Target, backend: str | None = None) -> Figures:
         """Run the candidate at ``path`` over the search set, then time it in turns with fp32.
+
+        ``backend`` names another backend of the format than its own.
 
         The originals are always run; the changed copies only until the target is out of reach.
         """
-        candidate = self._open(path, precision)
+        candidate = self._open(path, precision, backend)
         try:
             logits = self._answers(candidate, target)
             times = self._times((self.fp32, candidate))
@@ -141,9 +144,10 @@ class Judge:
         """Let go of the fp32 model."""
         self.fp32.close()
 
-    def _open(self, path: Path, precision: Precision) -> Backend:
-        kind = backend_for_format(self.format)
-        assert kind.name in BACKENDS
+    def _open(self, path: Path, precision: Precision, backend: str | None = None) -> Backend:
+        kind = backend_for_format(self.format) if backend is None else backend_named(backend)
+        if kind is None or kind.format != self.format:
+            raise ExportError("no such backend of the format", got=f"{backend}, {self.format}")
         files = tuple(
             file_entry(path.parent, path.with_suffix(suffix).name) for suffix in WRITERS[self.format].suffixes
         )

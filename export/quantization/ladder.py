@@ -11,7 +11,7 @@ from export.quantization.layers import Layer, LayerKind
 from export.quantization.sensitivity import LayerNoise
 from export.quantization.settings import PLAIN, CalibrationMethod, QuantizationSettings
 
-__all__ = ["FINE_TUNING_EPOCHS", "QUANTIZED_FORMATS", "SEARCHED_FORMATS", "fine_tuned", "rungs"]
+__all__ = ["FINE_TUNING_EPOCHS", "QUANTIZED_FORMATS", "SEARCHED_FORMATS", "controlled", "fine_tuned", "rungs"]
 
 QUANTIZED_FORMATS: tuple[Format, ...] = ("onnx", "openvino", "torchscript", "lite")
 SEARCHED_FORMATS: tuple[Format, ...] = ("onnx", "openvino", "lite")
@@ -21,6 +21,8 @@ FINE_TUNING_EPOCHS = 2
 _REVERSED = (10, 20, 40)
 _REFINED_SHARE = 0.02
 """Layers in two parts may hold this share of all weights."""
+_FLOAT_SHARES = (0.05, 0.1, 0.2, 0.4)
+"""Shares of the arithmetic that the rungs between "everything" and "weights alone" leave in float."""
 
 
 def rungs(
@@ -48,6 +50,8 @@ def rungs(
         corrected = replace(base, rung="bias correction", calibration=ranges, bias_correction="weights")
     yield base
     yield replace(base, rung=f"{ranges} ranges", calibration=ranges)
+    if format_ == "onnx":  # the one tool that has it: NNCF offers quantiles, torch a histogram by mean square error
+        yield replace(base, rung="entropy ranges", calibration="entropy")
     yield corrected
     parts: tuple[LayerKind, ...] = ("stem", "gate")
     calm = replace(corrected, rung="float stem, squeeze-excite, head", float_kinds=parts, refined_layers=refined)
@@ -59,6 +63,15 @@ def rungs(
     for count in _REVERSED:
         if count < len(body):
             yield replace(calm, rung=f"{count} worst layers in float", float_layers=tuple(body[:count]))
+    # For speed: most of the arithmetic in int8, and float where it removes most noise for its cost. ONNX Runtime gains
+    # by int8 only where activation functions are in int8 too; the others fuse them into the convolution.
+    quick = replace(corrected, activation_functions=format_ == "onnx", refined_layers=refined)
+    before: tuple[str, ...] = ()
+    for share in _FLOAT_SHARES:
+        names = _worth_float(layers, activations, weights, refined, share)
+        if names and names != before:
+            yield replace(quick, rung=f"noisiest {share:.0%} of the arithmetic in float", float_layers=names)
+        before = names
     alone = replace(PLAIN, rung="weights alone", activations="float")
     yield alone
     if refined:
@@ -70,6 +83,41 @@ def fine_tuned(settings: QuantizationSettings) -> QuantizationSettings:
     return replace(
         settings, rung=f"fine-tuned, {settings.rung}", fine_tuning_epochs=FINE_TUNING_EPOCHS, bias_correction="none"
     )
+
+
+def controlled(
+    format_: Format, layers: Sequence[Layer], activations: Sequence[LayerNoise], weights: Sequence[LayerNoise]
+) -> QuantizationSettings:
+    """Return where accuracy control starts: the stem, squeeze-excite, and the layers in two parts in float."""
+    refined = _refined(layers, weights)
+    calm = next(s for s in rungs(format_, layers, activations, weights) if s.float_kinds)
+    return replace(calm, rung="accuracy control", activation_functions=False, float_layers=refined)
+
+
+def _worth_float(
+    layers: Sequence[Layer],
+    activations: Sequence[LayerNoise],
+    weights: Sequence[LayerNoise],
+    refined: tuple[str, ...],
+    share: float,
+) -> tuple[str, ...]:
+    """Layers whose int8 noise is largest for what they cost, until ``share`` of the multiply-adds is in float.
+
+    In float a layer loses the noise of its activations, and where its weights are in two parts that of its weights too.
+    Noise of different layers adds up as variances do.
+    """
+    noise = {one.layer: one.logit_noise**2 for one in activations}
+    for one in weights:
+        if one.layer in refined:
+            noise[one.layer] = noise.get(one.layer, 0.0) + one.logit_noise**2
+    body = [layer for layer in layers if layer.kind != "head"]  # the head is in float anyway
+    left = share * sum(layer.multiply_adds for layer in body)
+    chosen = []
+    for layer in sorted(body, key=lambda one: -noise.get(one.name, 0.0) / max(one.multiply_adds, 1)):
+        if layer.multiply_adds <= left and noise.get(layer.name, 0.0) > 0:
+            chosen.append(layer.name)
+            left -= layer.multiply_adds
+    return tuple(sorted(chosen))
 
 
 def _refined(layers: Sequence[Layer], weights: Sequence[LayerNoise]) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:64rem;padding
 h1,h2{line-height:1.2} table{border-collapse:collapse;width:100%;font-size:.9rem}
 th,td{padding:.3rem .5rem;text-align:right;border-bottom:1px solid #d9e0e7}
 th:first-child,td:first-child{text-align:left} .chosen{background:#e5f3ec;font-weight:600} .naive{color:#a33}
+.variant td:first-child{font-style:italic}
 img{max-width:100%} .scroll{overflow-x:auto} small{color:#5a6a7a}
 @media(prefers-color-scheme:dark){body{color:#dde5ec;background:#14191f}th,td{border-color:#2c3844}
 .chosen{background:#1d3a2d} .naive{color:#f0938b} img{background:#fff;border-radius:6px} small{color:#9aa9b8}}
@@ -37,13 +38,18 @@ def result_object(result: QuantizeResult, earlier: dict[str, Any] | None = None)
     ``earlier`` is such an object of the same checkpoint: formats that were not climbed now are taken from it.
     """
     rungs = {climb.format: [_rung_object(climb, rung) for rung in climb.rungs] for climb in result.climbs}
-    kept = {}
+    variants = {one.format: msgspec.to_builtins(one.variants) for one in result.climbs}
+    untried = {one.format: list(one.untried) for one in result.climbs}
     if earlier and earlier["plan"]["checkpoint_sha256"] == result.plan.checkpoint_sha256:
-        kept = {name: found for name, found in earlier["rungs"].items() if name not in rungs}
+        rungs = {**{name: found for name, found in earlier["rungs"].items() if name not in rungs}, **rungs}
+        variants = {**earlier.get("variants", {}), **variants}
+        untried = {**earlier.get("untried", {}), **untried}
     return {
         "reached": all(plan.reached for plan in result.plan.formats.values()),
         "plan": msgspec.to_builtins(result.plan),
-        "rungs": {**kept, **rungs},
+        "rungs": rungs,
+        "variants": variants,
+        "untried": untried,
         "layers": {
             "activations": msgspec.to_builtins(result.activations),
             "weights": msgspec.to_builtins(result.weights),
@@ -88,7 +94,9 @@ def _page(found: dict[str, Any]) -> str:
         "<p><small>For research; not a medical device.</small></p>",
     ]
     for format_, rungs in found["rungs"].items():
-        parts.append(f"<h2>{html.escape(format_)}</h2>{_chart(rungs)}{_table(rungs)}")
+        variants = found["variants"].get(format_, [])
+        parts.append(f"<h2>{html.escape(format_)}</h2>{_chart(rungs, variants)}{_table(rungs, variants)}")
+        parts += [f"<p><small>{html.escape(sentence)}</small></p>" for sentence in found["untried"].get(format_, [])]
     parts.append("<h2>Layers that suffer most</h2>" + _layers(found["layers"]))
     return "\n".join(parts)
 
@@ -104,28 +112,33 @@ def _rung_object(climb: Climb, rung: Rung) -> dict[str, Any]:
     }
 
 
-def _table(rungs: list[dict[str, Any]]) -> str:
+def _table(rungs: list[dict[str, Any]], variants: list[dict[str, Any]]) -> str:
     rows = []
     for rung in rungs:
-        name = html.escape(rung["settings"]["rung"])
-        f = rung["figures"]
-        if f is None:
-            rows.append(f"<tr><td>{name}<td colspan=8>not built: {html.escape(rung['failure'] or '')}")
-            continue
+        name = rung["settings"]["rung"]
         kind = "chosen" if rung["chosen"] else "naive" if name == "naive" else ""
-        rows.append(
-            f"<tr class='{kind}' title='{html.escape(rung.get('described', ''))}'><td>{name}"
-            f"<td>{100 * f['agreement']:.1f} %<td>{f['pictures']}<td>{f['drop_points']:+.1f}"
-            f"<td>{f['max_abs_difference']:.3f}<td>{f['logit_noise']:.3f}<td>{f['p50_ms']:.1f}"
-            f"<td>{f['p50_ms'] / f['fp32_p50_ms']:.2f}"
-            f"<td>{f['megabytes']:.1f} ({100 * f['megabytes'] / f['fp32_megabytes']:.0f} %)"
-            f"<td>{'yes' if rung['pareto'] else ''}"
-        )
+        rows.append(_row(name, kind, rung.get("described", ""), rung, "yes" if rung["pareto"] else ""))
+    for one in variants:
+        name = f"no file needed: {one['file']} on {one['backend']}"
+        rows.append(_row(name, "variant", "the same file on another backend", one, ""))
     return (
         "<div class=scroll><table><tr><th>rung<th>agreement<th>pictures<th>drop, points<th>max |Δp|<th>logit noise"
         "<th>p50 ms<th>of fp32<th>MB<th>Pareto" + "".join(rows) + "</table></div>"
         "<p><small>A rung is run on the validation radiographs, and on their changed copies until the target is out of "
         "reach.</small></p>"
+    )
+
+
+def _row(name: str, kind: str, title: str, one: dict[str, Any], pareto_word: str) -> str:
+    f = one["figures"]
+    if f is None:
+        return f"<tr class='{kind}'><td>{html.escape(name)}<td colspan=9>not run: {html.escape(one['failure'] or '')}"
+    return (
+        f"<tr class='{kind}' title='{html.escape(title)}'><td>{html.escape(name)}"
+        f"<td>{100 * f['agreement']:.1f} %<td>{f['pictures']}<td>{f['drop_points']:+.1f}"
+        f"<td>{f['max_abs_difference']:.3f}<td>{f['logit_noise']:.3f}<td>{f['p50_ms']:.1f}"
+        f"<td>{f['p50_ms'] / f['fp32_p50_ms']:.2f}"
+        f"<td>{f['megabytes']:.1f} ({100 * f['megabytes'] / f['fp32_megabytes']:.0f} %)<td>{pareto_word}"
     )
 
 
@@ -139,7 +152,7 @@ def _layers(layers: dict[str, Any]) -> str:
     return column("int8 inputs of", layers["activations"]) + column("int8 weights of", layers["weights"])
 
 
-def _chart(rungs: list[dict[str, Any]]) -> str:
+def _chart(rungs: list[dict[str, Any]], variants: list[dict[str, Any]]) -> str:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3.6), layout="constrained")
@@ -153,6 +166,12 @@ def _chart(rungs: list[dict[str, Any]]) -> str:
         axes.scatter(x, y, s=20 + 8 * f["megabytes"], color=colour, alpha=0.8, linewidths=0)
         if rung["chosen"] or rung["pareto"] or name == "naive":
             axes.annotate(name, (x, y), fontsize=7, xytext=(5, 4), textcoords="offset points")
+    for one in variants:
+        if (f := one["figures"]) is not None:
+            x, y = f["p50_ms"] / f["fp32_p50_ms"], 100 * f["agreement"]
+            axes.scatter(x, y, s=20 + 8 * f["megabytes"], facecolors="none", edgecolors="#8a5a16", linewidths=1.2)
+            name = f"{one['file']} on {one['backend']}"
+            axes.annotate(name, (x, y), fontsize=7, xytext=(5, -9), textcoords="offset points", color="#8a5a16")
     axes.axvline(1.0, color="#9aa9b8", linewidth=0.8, linestyle="--")
     axes.set_xlabel("time of a run, fp32 = 1 (dot size: file size)")
     axes.set_ylabel("agreement with the full model, %")

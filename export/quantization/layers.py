@@ -29,11 +29,14 @@ class Layer:
         Its module's name in the graph, such as ``body.stage1.unit1.dw_conv.conv`` or ``head.hidden.1``.
     weight
         float32 [O, I, kh, kw] or [O, I], before batch norm is folded in.
+    multiply_adds
+        Of one run at the network's size: what the layer costs.
     """
 
     name: str
     kind: LayerKind
     weight: NDArray[np.float32]
+    multiply_adds: int
 
 
 @torch.no_grad()
@@ -43,16 +46,18 @@ def find_layers(graph: DeployableGraph) -> tuple[Layer, ...]:
     hooks = []
     names = {module: name for name, module in graph.named_modules()}
 
-    def note(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def note(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         if any(layer.name == names[module] for layer in found):
             return
         weight = module.weight
         assert isinstance(weight, Tensor)
-        found.append(Layer(names[module], _kind(module, inputs[0], not found), weight.detach().numpy()))
+        # each output value is one product of a row of the weight and the input
+        cost = output.numel() * weight[0].numel()
+        found.append(Layer(names[module], _kind(module, inputs[0], not found), weight.detach().numpy(), cost))
 
     for module in graph.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            hooks.append(module.register_forward_pre_hook(note))
+            hooks.append(module.register_forward_hook(note))
     try:
         graph(torch.zeros(1, 1, graph.size, graph.size, dtype=torch.uint8))
     finally:

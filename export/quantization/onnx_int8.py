@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +17,7 @@ from export.quantization.layers import Layer, float_names
 from export.quantization.onnx_weights import store_weights_as_int8
 from export.quantization.settings import QuantizationSettings
 from export.quantization.weights import corrected_bias
+from export.quiet import quiet
 
 __all__ = ["OnnxQuantizer"]
 
@@ -29,6 +26,7 @@ Images = Sequence[NDArray[np.uint8]]
 _WEIGHT_LEVELS = 63
 """7 of 8 bits: CPUs without VNNI add products of uint8 and int8 in 16 bits and would saturate, so that the same file
 would answer differently on an older laptop."""
+_ENTROPY_BINS = 512
 _CHUNK = 6  # radiographs whose activations are in memory at a time
 _FUNCTIONS = ("Sigmoid", "Mul", "Add", "HardSigmoid", "Relu", "Clip")
 
@@ -63,7 +61,7 @@ class OnnxQuantizer:
         self.layers, self.images, self.mean_inputs = layers, images, mean_inputs
         self.prepared = folder / "prepared.onnx"
         self.folder = folder
-        with _quiet():
+        with quiet():
             # Symbolic shape inference fails on the exporter's graph, and is not needed for fixed sizes behind the
             # resize.
             quant_pre_process(str(source), str(self.prepared), skip_symbolic_shape=True)
@@ -103,7 +101,7 @@ class OnnxQuantizer:
             self._correct_biases(model, convolutions, chosen, settings.per_channel)
         if settings.activation_functions:
             chosen |= _functions_between(model, chosen)
-        with _quiet(), tempfile.TemporaryDirectory(dir=self.folder) as folder:
+        with quiet(), tempfile.TemporaryDirectory(dir=self.folder) as folder:
             from onnxruntime.quantization import QuantType
             from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
             from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
@@ -139,7 +137,8 @@ class OnnxQuantizer:
         methods: dict[str, tuple[Any, dict[str, Any]]] = {
             "minmax": (CalibrationMethod.MinMax, {}),
             "percentile": (CalibrationMethod.Percentile, {"percentile": settings.percentile}),
-            "entropy": (CalibrationMethod.Entropy, {}),
+            # with as many bins as levels, its default, it can cut nothing and finds the minimum and maximum
+            "entropy": (CalibrationMethod.Entropy, {"num_bins": _ENTROPY_BINS, "num_quantized_bins": 128}),
         }
         if settings.calibration not in methods:
             raise ExportError(
@@ -157,7 +156,7 @@ class OnnxQuantizer:
                 image = next(self._images, None)
                 return None if image is None else {INPUT_NAME: np.ascontiguousarray(image)[None, None]}
 
-        with _quiet(), tempfile.TemporaryDirectory(dir=self.folder) as folder:
+        with quiet(), tempfile.TemporaryDirectory(dir=self.folder) as folder:
             calibrator = create_calibrator(
                 self.prepared,
                 ["Conv", *_FUNCTIONS],
@@ -212,17 +211,3 @@ def _functions_between(model: Any, convolutions: set[str]) -> set[str]:
             inside.add(node.name)
             found.add(node.name)
     return found
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """ONNX Runtime's quantizer prints and logs its own progress."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        root.setLevel(level)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +12,16 @@ from numpy.typing import NDArray
 
 from export.errors import ExportError
 from export.formats.openvino import save
+from export.graph import FLOAT_OUTPUTS
 from export.quantization.layers import Layer, float_names, match_weights
 from export.quantization.openvino_weights import float_weights, store_weights_as_int8
 from export.quantization.settings import QuantizationSettings
+from export.quiet import quiet
 from export.telemetry import decline_telemetry
 
 __all__ = ["OpenVinoQuantizer", "write_half"]
 
 Images = Sequence[NDArray[np.uint8]]
-_HEATMAP = "heatmap"
 _FUNCTIONS = ("Multiply", "Add", "Swish", "Sigmoid", "Relu", "ReduceMean", "ReduceMax", "Concat", "Subtract", "Divide")
 """What NNCF quantizes beside convolutions; harmless to leave in float, OpenVINO fuses most of them into the
 convolution."""
@@ -61,16 +59,35 @@ class OpenVinoQuantizer:
         keep = float_names(self.layers, settings.float_kinds, settings.float_layers)
         if settings.activations == "int8":
             ignored = [operation for operation, layer in operations.items() if layer in keep]
-            if not settings.activation_functions:
-                ignored += [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() in _FUNCTIONS]
-            model = self._quantize(model, settings, ignored)
+            arguments = self.arguments(model, settings, ignored)
+            with quiet():
+                import nncf
+
+                model = nncf.quantize(model, **arguments)
         refined = [operation for operation, layer in operations.items() if layer in settings.refined_layers]
-        store_weights_as_int8(model, per_channel=settings.per_channel, refined=refined)
+        store_weights_as_int8(
+            model, per_channel=settings.per_channel, refined=refined, floating=_float_operations(model)
+        )
         save(model, path)
 
-    def _quantize(self, model: Any, settings: QuantizationSettings, ignored: list[str]) -> Any:
+    def arguments(self, model: Any, settings: QuantizationSettings, ignored: Sequence[str]) -> dict[str, Any]:
+        """Return what ``nncf.quantize`` is told beside the model.
+
+        Parameters
+        ----------
+        ignored
+            Operations of layers in float, by friendly name.
+
+        Raises
+        ------
+        ExportError
+            NNCF is not installed, or has no such calibration.
+        """
+        if not settings.activation_functions:
+            functions = (op.get_friendly_name() for op in model.get_ops() if op.get_type_name() in _FUNCTIONS)
+            ignored = [*ignored, *functions]
         try:
-            with _quiet():
+            with quiet():
                 import nncf
                 from nncf.quantization.range_estimator import (
                     RangeEstimatorParameters,
@@ -95,28 +112,27 @@ class OpenVinoQuantizer:
             estimator = RangeEstimatorParameters(min=collector(), max=collector())
         elif settings.calibration != "minmax":
             raise ExportError("NNCF has no such calibration", got=settings.calibration, expected="minmax, percentile")
-        with _quiet():
+        with quiet():
             nncf.set_log_level(logging.ERROR)
-            return nncf.quantize(
-                model,
-                nncf.Dataset([np.ascontiguousarray(image)[None, None] for image in self.images]),
-                preset=nncf.QuantizationPreset.MIXED
+            return {
+                "calibration_dataset": nncf.Dataset([np.ascontiguousarray(image)[None, None] for image in self.images]),
+                "preset": nncf.QuantizationPreset.MIXED
                 if settings.preset == "asymmetric"
                 else nncf.QuantizationPreset.PERFORMANCE,
-                subset_size=len(self.images),
-                fast_bias_correction=settings.bias_correction != "full",
-                ignored_scope=nncf.IgnoredScope(
-                    names=sorted({*_preprocessing_operations(model), *_heatmap_operations(model), *ignored}),
+                "subset_size": len(self.images),
+                "fast_bias_correction": settings.bias_correction != "full",
+                "ignored_scope": nncf.IgnoredScope(
+                    names=sorted({*_preprocessing_operations(model), *_float_operations(model), *ignored}),
                     validate=False,
                 ),
-                advanced_parameters=nncf.AdvancedQuantizationParameters(
+                "advanced_parameters": nncf.AdvancedQuantizationParameters(
                     disable_bias_correction=settings.bias_correction == "none",
                     weights_quantization_params=nncf.AdvancedQuantizationParameters().weights_quantization_params
                     if settings.per_channel
                     else _per_tensor(),
                     **({"activations_range_estimator_params": estimator} if estimator else {}),
                 ),
-            )
+            }
 
 
 def write_half(source: Path, path: Path) -> None:
@@ -151,9 +167,9 @@ def _preprocessing_operations(model: Any) -> list[str]:
     )
 
 
-def _heatmap_operations(model: Any) -> list[str]:
-    """Operations of an OpenVINO model that only the heat map needs: they stay in float, for an 8-bit gradient
-    misleads."""
+def _float_operations(model: Any) -> list[str]:
+    """Operations of an OpenVINO model that only heat map and gate need: they stay in float, for an 8-bit gradient
+    misleads, and the gate's limits were set in float."""
 
     def ancestors(start: list[Any]) -> set[str]:
         found: set[str] = set()
@@ -164,8 +180,8 @@ def _heatmap_operations(model: Any) -> list[str]:
                 start.extend(value.get_node() for value in operation.input_values())
         return found
 
-    own = [port.get_node() for port in model.outputs if _HEATMAP in port.names]
-    others = [port.get_node() for port in model.outputs if _HEATMAP not in port.names]
+    own = [port.get_node() for port in model.outputs if port.names & set(FLOAT_OUTPUTS)]
+    others = [port.get_node() for port in model.outputs if not port.names & set(FLOAT_OUTPUTS)]
     names = ancestors(own) - ancestors(others)
     kinds = ("Constant", "Parameter", "Result")
     return sorted(
@@ -173,17 +189,3 @@ def _heatmap_operations(model: Any) -> list[str]:
         for operation in model.get_ops()
         if operation.get_friendly_name() in names and operation.get_type_name() not in kinds
     )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """NNCF prints and logs its own progress."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        root.setLevel(level)

@@ -14,7 +14,7 @@ from export import description
 from export.cpu import cpu_model
 from export.errors import ExportError
 from export.graph import DeployableGraph, deployable_graph
-from export.quantization.climbing import Climb, Materials, OnRung, climb
+from export.quantization.climbing import Climb, FineTuning, Materials, OnRung, climb
 from export.quantization.judging import Target
 from export.quantization.ladder import SEARCHED_FORMATS
 from export.quantization.layers import find_layers
@@ -56,7 +56,8 @@ def quantize_run(
     target: Target | None = None,
     calibration: int = 60,
     stop_at_first: bool = False,
-    fine_tuning: bool = False,
+    fine_tuning: FineTuning = "needed",
+    control_seconds: float = 0.0,
     cache: Path | None = None,
     on_rung: OnRung = lambda *_: None,
     on_step: Any = lambda _what: None,
@@ -79,7 +80,10 @@ def quantize_run(
     stop_at_first
         Take the first rung that reaches the target, instead of the fastest of all.
     fine_tuning
-        Fine-tune where no other rung reaches the target (minutes an epoch on a CPU).
+        ``needed``: the top rung, quantization-aware fine-tuning (minutes an epoch on a CPU), is tried where no other
+        reaches the target. ``always``, ``never``.
+    control_seconds
+        How long NNCF's accuracy control may search the layers that OpenVINO computes in float; 0: it is not tried.
     cache
         Folder of decoded images for fine-tuning.
     on_rung, on_step
@@ -128,13 +132,16 @@ def quantize_run(
         weights=weights,
         search=search,
         skeleton=run_skeleton(graph, spec),
-        fine_tune=fine_tune if fine_tuning else None,
+        fine_tune=fine_tune,
     )
     formats_done = _earlier(loaded)
     climbs: list[Climb] = []
     path = loaded.folder / PLAN_NAME
     for format_ in formats:
-        one = climb(format_, materials, target, stop_at_first=stop_at_first, on_rung=on_rung)
+        one = climb(
+            format_, materials, target, stop_at_first=stop_at_first, fine_tuning=fine_tuning,
+            control_seconds=control_seconds, on_rung=on_rung,
+        )  # fmt: skip
         climbs.append(one)
         formats_done[format_] = _format_plan(one, loaded.folder)
         # The two hold the same graph for the same engine; only the container differs.

@@ -135,7 +135,9 @@ def mean_inputs(graph: DeployableGraph, images: Sequence[NDArray[np.uint8]]) -> 
         with _Inputs(graph) as inputs:
             graph.head(graph.body(x)[0])
         for name, value in inputs.values.items():
-            mean = value.mean((2, 3))[0] if value.ndim == 4 else value[0]
+            # a convolution's channels are the second axis, a linear layer's the last
+            convolution = isinstance(graph.get_submodule(name), nn.Conv2d)
+            mean = value.mean((2, 3))[0] if convolution else value.flatten(0, -2).mean(0)
             total[name] = total.get(name, torch.zeros_like(mean)) + mean
     return {name: (value / len(images)).numpy() for name, value in total.items()}
 

@@ -21,7 +21,7 @@ from export.quantization.layers import Layer, float_names
 from export.quantization.settings import QuantizationSettings
 from export.quantization.weights import corrected_bias, quantize_weight
 
-__all__ = ["Int8Convolution", "Int8Linear", "TorchQuantizer"]
+__all__ = ["Int8Convolution", "Int8Linear", "TorchQuantizer", "without_batch_norm"]
 
 Images = Sequence[NDArray[np.uint8]]
 _LEVELS = 127
@@ -124,7 +124,7 @@ class TorchQuantizer:
         """
         quantized = copy.deepcopy(self.graph)
         keep = float_names(self.layers, settings.float_kinds, settings.float_layers)
-        body = _without_batch_norm(quantized.body)
+        body = without_batch_norm(quantized.body)
         if settings.bias_correction == "weights":
             self._correct_biases(body, settings)
         if settings.activations == "int8":
@@ -141,9 +141,10 @@ class TorchQuantizer:
             replaced: nn.Module
             if isinstance(module, nn.Conv2d):
                 replaced = Int8Convolution(module, per_channel=settings.per_channel, refined=refined)
-            else:
-                assert isinstance(module, nn.Linear)
+            elif isinstance(module, nn.Linear):
                 replaced = Int8Linear(module, per_channel=settings.per_channel, refined=refined)
+            else:
+                raise _unknown_layer(layer.name, module)
             parent, _, own = name.rpartition(".")
             setattr(quantized.get_submodule(parent), own, replaced)
         return quantized
@@ -180,10 +181,20 @@ class TorchQuantizer:
             if not name.startswith("body.") or name in settings.refined_layers:
                 continue
             module = body.get_submodule(name.removeprefix("body."))
-            assert isinstance(module, nn.Conv2d)
-            bias = np.zeros(module.out_channels, np.float32) if module.bias is None else module.bias.numpy()
+            if not isinstance(module, nn.Conv2d | nn.Linear):
+                raise _unknown_layer(name, module)
+            bias = np.zeros(len(module.weight), np.float32) if module.bias is None else module.bias.numpy()
             changed = corrected_bias(module.weight.numpy(), bias, mean, settings.per_channel, _LEVELS)
             module.bias = nn.Parameter(torch.from_numpy(changed), requires_grad=False)
+
+
+def _unknown_layer(name: str, module: nn.Module) -> ExportError:
+    return ExportError(
+        "a layer of the network has no int8 form in torch's formats",
+        got=f"{name}, {type(module).__name__}",
+        expected="Conv2d or Linear",
+        remedy="build without int8 for torchscript and lite",
+    )
 
 
 def _operators() -> tuple[Any, ...]:
@@ -210,7 +221,7 @@ def _qconfig(settings: QuantizationSettings) -> Any:
     )
 
 
-def _without_batch_norm(body: nn.Module) -> nn.Module:
+def without_batch_norm(body: nn.Module) -> nn.Module:
     """A copy as a torch.fx graph, batch norm folded into the convolutions before it; names of modules stay."""
     from torch.fx.experimental.optimization import fuse
 

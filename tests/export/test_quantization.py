@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from itertools import pairwise
@@ -19,8 +20,8 @@ from export.agreement import recommend_by_device
 from export.build import build_bundle
 from export.errors import ExportError
 from export.formats import WRITERS
-from export.graph import DeployableGraph
-from export.quantization.climbing import Rung, choose, climb, pareto
+from export.graph import DeployableGraph, deployable_graph
+from export.quantization.climbing import Rung, choose, pareto
 from export.quantization.judging import Figures, Judge, Target
 from export.quantization.ladder import fine_tuned, rungs
 from export.quantization.layers import find_layers, match_weights
@@ -28,10 +29,10 @@ from export.quantization.onnx_weights import write_half
 from export.quantization.plan import PLAN_NAME, load_plan
 from export.quantization.quantize import quantize_run
 from export.quantization.quantizers import open_quantizer
-from export.quantization.sensitivity import mean_inputs, rank_layers, rank_weights
+from export.quantization.sensitivity import LayerNoise, mean_inputs, rank_layers, rank_weights
 from export.quantization.settings import NAIVE, PLAIN, describe
 from export.quantization.weights import corrected_bias, quantize_weight, rounded
-from tests.export.making import ARCHITECTURE, LABELS, SIZE, make_classifier, make_dataset, make_run, random_image
+from tests.export.making import ARCHITECTURE, SIZE, make_classifier, make_dataset, make_run, random_image
 from train.model import build_classifier
 from train.run import load_run
 
@@ -163,7 +164,7 @@ import sys
 from pathlib import Path
 from msgspec.structs import replace
 from export.formats import WRITERS
-from export.graph import DeployableGraph
+from export.graph import DeployableGraph, deployable_graph
 from export.quantization.layers import find_layers
 from export.quantization.quantizers import open_quantizer
 from export.quantization.sensitivity import mean_inputs
@@ -225,8 +226,186 @@ def test_the_ladder_differs_by_format_and_ends_with_weights(graph: DeployableGra
     names = {f: [s.rung for s in rungs(f, layers, activations, weights)] for f in FORMATS}  # type: ignore[arg-type]
     assert all(found[0] == "plain" and "weights alone" in found[-2] for found in names.values())
     assert all(len(set(found)) == len(found) for found in names.values())
+    assert "entropy ranges" in names["onnx"] and "entropy ranges" not in names["openvino"]
     top = fine_tuned(PLAIN)
     assert top.fine_tuning_epochs > 0 and "fine-tuning" in describe(top)
+
+
+def test_rungs_for_speed_leave_a_stated_share_of_the_arithmetic_in_float(
+    graph: DeployableGraph, images: list[np.ndarray]
+) -> None:
+    layers = find_layers(graph)
+    cost = {layer.name: layer.multiply_adds for layer in layers if layer.kind != "head"}
+    stem = next(layer for layer in layers if layer.kind == "stem")
+    assert stem.multiply_adds == stem.weight.size * (SIZE // 2) ** 2, "a stride of two"
+    activations, weights = rank_layers(graph, images), rank_weights(graph, images)
+    for format_ in ("onnx", "openvino", "lite"):
+        quick = [s for s in rungs(format_, layers, activations, weights) if "arithmetic" in s.rung]  # type: ignore[arg-type]
+        shares = [sum(cost[name] for name in s.float_layers) / sum(cost.values()) for s in quick]
+        assert len(quick) >= 3 and shares == sorted(shares) and 0 < shares[0] <= 0.05 and 0.2 < shares[-1] <= 0.4
+        assert all(s.activations == "int8" and set(s.refined_layers) & set(s.float_layers) for s in quick)
+    # a noisy layer that costs next to nothing comes first
+    one = layers[3].name
+    wild = (replace_noise(activations, one, 1e3), weights)
+    first = next(s for s in rungs("openvino", layers, *wild) if "arithmetic" in s.rung)
+    assert (one in first.float_layers) == (cost[one] <= 0.05 * sum(cost.values()))
+
+
+def replace_noise(ranked: tuple[LayerNoise, ...], layer: str, noise: float) -> tuple[LayerNoise, ...]:
+    return tuple(
+        sorted(
+            (dataclasses.replace(n, logit_noise=noise) if n.layer == layer else n for n in ranked),
+            key=lambda n: -n.logit_noise,
+        )
+    )
+
+
+def test_entropy_ranges_cut_what_minimum_and_maximum_keep(
+    graph: DeployableGraph, images: list[np.ndarray], tmp_path: Path
+) -> None:
+    """ONNX Runtime's default for it has as many bins as levels, and then cuts nothing."""
+    from export.quantization.onnx_int8 import OnnxQuantizer
+
+    WRITERS["onnx"].write(graph, tmp_path / "full.onnx")
+    quantizer = OnnxQuantizer(tmp_path / "full.onnx", find_layers(graph), images, {}, tmp_path)
+    entropy, widest = (quantizer._tensor_ranges(replace(PLAIN, calibration=method)) for method in ("entropy", "minmax"))
+    width = {
+        name: [float(np.ravel(r[name].range_value[1] - r[name].range_value[0])[0]) for r in (entropy, widest)]
+        for name in entropy.keys()  # noqa: SIM118 - it is no dict
+    }
+    assert sum(a < 0.95 * b for a, b in width.values()) >= 5 and all(a <= 1.01 * b for a, b in width.values())
+
+
+def test_accuracy_control_is_checked_and_bounded(tmp_path: Path) -> None:
+    from export.quantization.accuracy_control import control_accuracy
+    from export.quantization.ladder import controlled
+    from export.quantization.sets import SearchSet
+
+    torch.manual_seed(0)
+    parts = [torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 3), torch.nn.ReLU()]
+    body = torch.nn.Sequential(*parts, torch.nn.Conv2d(8, 9, 3))
+    head = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(9, 3))
+    graph = DeployableGraph(torch.nn.Sequential(body, head).eval(), size=32, normalization="per_image")
+    images = [random_image(32, 32, seed) for seed in range(4)]
+    layers = find_layers(graph)
+    activations, weights = rank_layers(graph, images), rank_weights(graph, images)
+    with torch.inference_mode():
+        logits = np.stack([graph(torch.from_numpy(i)[None, None]).logits[0].double().numpy() for i in images])
+    search = SearchSet(tuple(images), logits.argmax(1), np.ones(len(images), bool), logits, "0" * 64, 4)
+    WRITERS["openvino"].write(graph, tmp_path / "full.xml")
+    start = controlled("openvino", layers, activations, weights)
+    start = replace(start, calibration="minmax", bias_correction="fast", float_kinds=(), float_layers=())
+    with pytest.raises(ExportError, match="accuracy control was stopped"):
+        control_accuracy(
+            tmp_path / "full.xml", layers, images, search, start, Target(1.0, 0), temperature=1.3, seconds=0.0
+        )
+    # what nothing reaches: NNCF returns a model all the same, without a word
+    found = control_accuracy(
+        tmp_path / "full.xml", layers, images[:2], search, start, Target(1.1, 0), temperature=1.3, seconds=300
+    )
+    convolutions = {layer.name for layer in layers if layer.kind != "head"}
+    assert set(found.float_layers) & convolutions, "the best that NNCF found, and its word is not taken for it"
+    easy = control_accuracy(
+        tmp_path / "full.xml", layers, images[:2], search, start, Target(0.0, 0), temperature=1.3, seconds=300
+    )
+    assert not set(easy.float_layers) & convolutions, "where everything is allowed, nothing is put back"
+
+
+def test_another_backend_is_a_candidate_without_a_file(
+    run: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import export.quantization.climbing as climbing
+    from edge_runtime.backends.variants import OpenVinoBf16Backend
+    from edge_runtime.errors import BackendError
+    from export.quantization.ladder_report import write_ladder_report
+
+    monkeypatch.setattr(climbing, "rungs", lambda *_: iter([WEIGHTS_ALONE]))
+    result = quantize_run(run, dataset, formats=("openvino",), target=Target(0.1, 100), calibration=6)
+    (one,) = result.climbs
+    assert [(v.backend, v.file) for v in one.variants] == [
+        ("openvino-bf16", "fp32"), ("openvino-bf16", "weights alone"),
+    ]  # fmt: skip
+    for variant in one.variants:
+        if variant.figures is None:
+            assert "bfloat16" in str(variant.failure), "the only reason is a CPU without it"
+        else:
+            assert variant.figures.logit_noise > 1e-3, "float32 under another name"
+    assert one.chosen.settings.rung == "weights alone" and "fine-tuning" in one.untried[0]
+    page = write_ladder_report(result, run).read_text()
+    assert "no file needed: fp32 on openvino-bf16" in page and "accuracy control was not tried" in page
+
+    def refuse(*_: object) -> None:
+        raise BackendError("this CPU does not compute in bfloat16")
+
+    monkeypatch.setattr(OpenVinoBf16Backend, "_check_device", refuse)
+    result = quantize_run(run, dataset, formats=("openvino",), target=Target(0.1, 100), calibration=6)
+    assert [v.failure for v in result.climbs[0].variants] == ["this CPU does not compute in bfloat16"] * 2
+    assert "not run: this CPU does not" in write_ladder_report(result, run).read_text()
+
+
+def test_fine_tuned_weights_are_kept_and_build_replays_them(
+    run: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    import export.quantization.climbing as climbing
+    import export.quantization.ladder as ladder
+    from train.recipe import load_recipe
+
+    spec = msgspec.json.decode((run / "run.json").read_bytes())
+    recipe = msgspec.to_builtins(load_recipe("quick", ("batch_size=4",)))
+    (run / "run.json").write_bytes(msgspec.json.encode({**spec, "recipe": recipe}))
+    monkeypatch.setattr(ladder, "FINE_TUNING_EPOCHS", 1)
+    monkeypatch.setattr(climbing, "rungs", lambda *_: iter([PLAIN]))
+    monkeypatch.setattr(climbing, "choose", lambda tried, _target: (tried[-1], True))
+    result = quantize_run(
+        run, dataset, formats=("onnx",), target=Target(0.5, 100), calibration=6, fine_tuning="always",
+        cache=tmp_path / "cache",
+    )  # fmt: skip
+    plan = result.plan.formats["onnx"]
+    assert plan.settings.fine_tuning_epochs == 1 and (run / plan.weights_file).is_file()
+    assert not result.climbs[0].untried
+    build_bundle(run, dataset, tmp_path / "tuned", formats=("onnx",))
+    tuned = result.climbs[0].graph.state_dict()["head.hidden.1.weight"].numpy()
+    own = deployable_graph(load_run(run)).state_dict()["head.hidden.1.weight"].numpy()
+
+    def stored(path: Path) -> np.ndarray:
+        values = {t.name: numpy_helper.to_array(t) for t in onnx.load(str(path)).graph.initializer}
+        integers = values["head.hidden.1.weight_int8"].astype(np.float32)
+        return integers * values["head.hidden.1.weight_scale"]
+
+    written = stored(tmp_path / "tuned/artifacts/onnx-int8.onnx")
+    assert np.abs(written - rounded(tuned)).max() < 1e-6
+    assert np.abs(written - rounded(own)).max() > 1e-6, "the run's own weights differ from the tuned"
+    (run / plan.weights_file).write_bytes(b"other")
+    with pytest.raises(ExportError, match=r"is not the file that quantization\.toml names"):
+        build_bundle(run, dataset, tmp_path / "again", formats=("onnx",))
+
+
+def test_a_linear_layer_in_the_body_is_quantized_too(dataset: Path, tmp_path: Path) -> None:
+    """Transformers have them; its bias correction takes the mean over all positions."""
+
+    class Mixing(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix = torch.nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.mix(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    torch.manual_seed(0)
+    body = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), Mixing(), torch.nn.Conv2d(8, 8, 3))
+    head = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 3))
+    mixed = DeployableGraph(torch.nn.Sequential(body, head).eval(), size=32, normalization="imagenet")
+    images = [random_image(32, 32, seed) for seed in range(3)]
+    layers, means = find_layers(mixed), mean_inputs(mixed, images)
+    assert means["body.2.mix"].shape == (8,)
+    for format_ in ("lite", "torchscript"):
+        quantizer = open_quantizer(format_, mixed, layers, images, means, None, tmp_path)  # type: ignore[arg-type]
+        path = tmp_path / f"int8{WRITERS[format_].suffixes[0]}"  # type: ignore[index]
+        quantizer.write(path, replace(PLAIN, bias_correction="weights"))
+        assert path.stat().st_size > 1000
 
 
 def test_quantize_writes_a_plan_that_build_repeats(run: Path, dataset: Path, tmp_path: Path) -> None:
@@ -286,11 +465,12 @@ def test_a_target_out_of_reach_exits_10_and_keeps_the_best(
 
     monkeypatch.setattr(climbing, "rungs", lambda *_: iter([PLAIN]))
     monkeypatch.setattr("export.quantization.judging.Figures.reaches", lambda *_: False)
+    arguments = ["--run", str(run), "--data", str(dataset), "--formats", "onnx", "--calibration", "6"]
     result = CliRunner().invoke(
-        commands, ["quantize", "--run", str(run), "--data", str(dataset), "--formats", "onnx", "--calibration", "6"],
-        standalone_mode=False,
+        commands, ["quantize", *arguments, "--fine-tuning", "never"], standalone_mode=False
     )  # fmt: skip
     assert result.return_value == 10, result.output
+    assert "The top rung, fine-tuning, was not tried" in result.output
     plan = load_plan(load_run(run))
     assert plan is not None and not plan.formats["onnx"].reached and plan.formats["onnx"].settings.rung == "plain"
     page = (run / "quantization.html").read_text()
@@ -302,7 +482,7 @@ def test_data_of_other_classes_is_refused(run: Path, dataset: Path, tmp_path: Pa
     (run / "run.json").write_bytes(msgspec.json.encode({**spec, "labels": ["a", "b", "c"]}))
     with pytest.raises(EdgeRuntimeError, match="other classes"):
         quantize_run(run, dataset, calibration=6)
-    assert LABELS and climb
+    assert not (run / PLAN_NAME).exists()
 
 
 def test_fine_tuning_moves_the_answers_towards_the_full_model(
