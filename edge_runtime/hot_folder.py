@@ -16,7 +16,7 @@ from edge_runtime.intake import Filed, Intake
 __all__ = ["HotFolder"]
 
 _UNFINISHED: Final = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".filepart", ".!ut")
-_RETRY_SECONDS: Final = 30.0
+_RETRY_SECONDS: Final = 10.0
 
 
 class HotFolder:
@@ -33,6 +33,8 @@ class HotFolder:
         So many files are dealt with at once.
     interval
         Seconds between two looks.
+    retry_seconds
+        Until a file that could not be dealt with is tried again.
     on_filed, on_trouble
         Told of each file that was dealt with, and of each that could not be: it is tried again later.
 
@@ -50,6 +52,7 @@ class HotFolder:
         settle: float = 2.0,
         interval: float = 1.0,
         jobs: int = 2,
+        retry_seconds: float = _RETRY_SECONDS,
         on_filed: Callable[[Filed], None] = lambda _: None,
         on_trouble: Callable[[Path, Exception], None] = lambda _, __: None,
     ) -> None:
@@ -58,19 +61,26 @@ class HotFolder:
         self._settle = settle
         self._interval = interval
         self._jobs = jobs
+        self._retry_seconds = retry_seconds
         self._on_filed = on_filed
         self._on_trouble = on_trouble
         self.wake = threading.Event()
         self._seen: dict[Path, tuple[tuple[int, int], float]] = {}
         self._later: dict[Path, float] = {}
+        self._untaken: dict[Path, str] = {}
 
-    def run(self, stop: threading.Event, *, once: bool = False) -> None:
+    def run(self, stop: threading.Event, *, once: bool = False) -> list[Path]:
         """Deal with what comes until ``stop`` is set; what is begun is finished first.
 
         Parameters
         ----------
         once
-            Return when the inbox holds nothing more to take.
+            Return when the inbox holds nothing more that can be taken.
+
+        Returns
+        -------
+        list[Path]
+            Files of the inbox that cannot be taken: of another user, for instance.
         """
         busy: dict[Future[Filed], Path] = {}
         with ThreadPoolExecutor(self._jobs, thread_name_prefix="hot-folder") as workers:
@@ -86,10 +96,11 @@ class HotFolder:
                     future = workers.submit(self._intake.deal_with, path)
                     busy[future] = path
                     future.add_done_callback(lambda _: self.wake.set())
-                if once and not (busy or self._later or self._seen):
-                    return
+                if once and not (busy or self._later or set(self._seen) - set(self._untaken)):
+                    break
                 self._wait(stop)
         self._collect(busy)
+        return sorted(self._untaken)
 
     def _wait(self, stop: threading.Event) -> None:
         end = monotonic() + self._interval
@@ -107,6 +118,7 @@ class HotFolder:
         present = {} if self._inbox is None else dict(_files(self._inbox))
         for path in [p for p in self._seen if p not in present]:
             del self._seen[path]
+            self._untaken.pop(path, None)
         now = monotonic()
         for path, state in present.items():
             before = self._seen.get(path)
@@ -116,9 +128,12 @@ class HotFolder:
                 try:
                     taken.append(self._intake.take(path))
                     del self._seen[path]
-                except OSError as error:  # somebody else was quicker, or holds it open (Windows)
+                    self._untaken.pop(path, None)
+                except OSError as error:  # somebody else was quicker, or holds it open (Windows), or it is not ours
                     self._seen[path] = (state, now)
-                    self._on_trouble(path, error)
+                    if self._untaken.get(path) != str(error):  # told once, not at every look
+                        self._untaken[path] = str(error)
+                        self._on_trouble(path, error)
         return taken
 
     def _collect(self, busy: dict[Future[Filed], Path]) -> None:
@@ -127,7 +142,7 @@ class HotFolder:
             try:
                 self._on_filed(future.result())
             except Exception as error:  # a full disk, for instance: the file is still in `working`
-                self._later[path] = monotonic() + _RETRY_SECONDS
+                self._later[path] = monotonic() + self._retry_seconds
                 self._on_trouble(path, error)
 
 

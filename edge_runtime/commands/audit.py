@@ -8,12 +8,10 @@ from pathlib import Path
 
 import click
 
+from edge_runtime.commands.site import existing_site_option
+
 __all__ = ["command"]
 
-_site_option = click.option(
-    "--site", required=True, metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="The site's folder.",
-)  # fmt: skip
 _BROKEN = 10
 
 
@@ -23,11 +21,12 @@ def command() -> None:
 
 
 @command.command("verify")
-@_site_option
+@existing_site_option
 @click.option("--head", metavar="N:HASH", help="A head noted earlier: the log must still contain it.")
+@click.option("--files", "with_files", is_flag=True, help="Also read every study's files and compare their hashes.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def verify(site: Path, head: str | None, as_json: bool) -> int:
-    """Check the chain of hashes, and the records against it.
+def verify(site: Path, head: str | None, with_files: bool, as_json: bool) -> int:
+    """Check the chain of hashes, and the records against it: studies, answers, verdicts, notes, settings.
 
     Prints the head: note it elsewhere, on paper for instance. Only with it can a log be told from one that was cut off
     or written anew. Exit code 0 when all is well, 10 when not.
@@ -36,7 +35,7 @@ def verify(site: Path, head: str | None, as_json: bool) -> int:
     from edge_runtime.records import Records
 
     with Records(site) as records:
-        report = records.verify_audit(head)
+        report = records.verify_audit(head, with_files=with_files)
         problems = [*report.problems, *records.database.check_integrity()]
     if as_json:
         sys.stdout.buffer.write(json_line({**asdict(report), "problems": problems}))
@@ -48,7 +47,7 @@ def verify(site: Path, head: str | None, as_json: bool) -> int:
 
 
 @command.command("show")
-@_site_option
+@existing_site_option
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
 @click.option("--subject", help="A study's key or a setting's name.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an entry on stdout.")

@@ -20,6 +20,7 @@ from edge_runtime.commands.options import (
     require_signature_option,
     threads_option,
 )
+from edge_runtime.commands.site import refuse_forgotten_site, site_option
 
 if TYPE_CHECKING:
     from edge_runtime.answer import Outcome
@@ -34,9 +35,7 @@ __all__ = ["command"]
 @click.option(
     "--out", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Gets done/, refused/, failed/."
 )
-@click.option(
-    "--site", metavar="DIR", type=click.Path(path_type=Path), help="The site's records; else DIR/site of --out."
-)
+@site_option
 @click.option("--title", default="EDGE_RUNTIME", show_default=True, help="Our application entity title.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0: all.")
 @click.option("--port", type=click.IntRange(0, 65535), default=11112, show_default=True, help="Port; 0: a free one.")
@@ -45,6 +44,7 @@ __all__ = ["command"]
 @click.option("--results/--no-results", default=True, show_default=True, help="Write report and heat map as DICOM.")
 @click.option("--send-to", metavar="TITLE@HOST:PORT", help="Also send the results to this peer.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=2, show_default=True, help="Objects answered at once.")
+@click.option("--again", is_flag=True, help="Answer anew what another bundle has answered.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an answer on stdout.")
 @artifact_option
 @backend_option
@@ -54,7 +54,7 @@ __all__ = ["command"]
 def command(
     bundle_path: Path,
     out: Path,
-    site: Path | None,
+    site: Path,
     title: str,
     host: str,
     port: int,
@@ -63,6 +63,7 @@ def command(
     results: bool,
     send_to: str | None,
     jobs: int,
+    again: bool,
     as_json: bool,
     artifact: str | None,
     backend: str,
@@ -92,6 +93,7 @@ def command(
     peer = None if send_to is None else Peer.parse(send_to)
     if peer is not None and not results:
         raise UsageError("--send-to sends the results, and --no-results writes none")
+    refuse_forgotten_site(site, out)
     if low_memory:
         use_low_memory()
         jobs, threads = 1, threads or 1
@@ -102,28 +104,29 @@ def command(
     with ExitStack() as stack:
         bundle = stack.enter_context(open_bundle(bundle_path, require_signature=require_signature))
         predictor = stack.enter_context(Predictor.open(bundle, artifact, backend, threads))
-        records = stack.enter_context(Records(site or out / "site"))
+        records = stack.enter_context(Records(site))
         pool = stack.enter_context(DecodingPool(jobs))
         writer = _result_writer(stack, records, out, peer, title, complain) if results else None
-        intake = Intake(predictor, pool, records, out, "receive", writer)
+        intake = Intake(predictor, pool, records, out, "receive", writer, again=again)
 
         def filed(item: Filed) -> None:
             from edge_runtime.answer_lines import json_line
 
+            if item.problem is not None:
+                complain(f"{item.study.key}: no DICOM result: {item.problem}")
             if as_json:
                 line = {**item.study.answer, "study": item.study.key, "path": str(item.path)}
                 sys.stdout.buffer.write(json_line(line))
                 sys.stdout.buffer.flush()
                 return
-            word = item.study.answer["label"] or f"{item.study.answer['status']}: {item.study.answer['reason']}"
-            click.echo(f"{item.study.key}: {word}{' (answered before)' if item.again else ''}")
+            click.echo(f"{item.study.key}: {item.study.word}{' (answered before)' if item.again else ''}")
 
         def trouble(path: Path, error: Exception) -> None:
             complain(f"{path.name}: not dealt with yet: {error}")
 
         folder = HotFolder(None, intake, interval=1.0, jobs=jobs, on_filed=filed, on_trouble=trouble)
         settings = NodeSettings(title=title, host=host, port=port, allowed=None if allow_any else allowed)
-        for note in predictor.notes:
+        for note in predictor.opening_remarks:
             complain(note)
         with (
             stop_on_signals() as stop,
@@ -137,7 +140,7 @@ def command(
 def _result_writer(
     stack: ExitStack, records: Records, out: Path, peer: Peer | None, title: str, complain: Callable[[str], None]
 ) -> Callable[[Study, Path, Outcome | None], None]:
-    from edge_runtime.receiving.results import write_results
+    from edge_runtime.receiving.results import result_files, write_results
     from edge_runtime.records.database import make_private_folder
 
     folder = out / "results"
@@ -149,6 +152,11 @@ def _result_writer(
         sender = stack.enter_context(ResultSender(peer, title, out / "outgoing", on_trouble=complain))
 
     def write(study: Study, path: Path, _: Outcome | None) -> None:
+        if study.answer["status"] == "ok":
+            # noted before they are written: whatever is on disk is deleted with its study
+            places = list(result_files(folder, study).values())
+            copies = () if sender is None else (copy for place in places for copy in sender.places(place))
+            records.note_files(study.key, [*places, *copies])
         # a result that was written before was queued then, unless the process was killed in between: queued again, it
         # has the same UIDs, and the peer keeps one
         for result in write_results(records, study, path, folder):

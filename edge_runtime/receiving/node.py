@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import secrets
 import shutil
-import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +15,7 @@ from edge_runtime.intake import Intake
 from edge_runtime.reading.limits import DEFAULT_LIMITS
 from edge_runtime.receiving.peer import check_title
 from edge_runtime.records.database import make_private_folder
+from edge_runtime.records.on_disk import sync_file
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -111,7 +109,7 @@ class StorageNode:
 
     def __enter__(self) -> StorageNode:
         try:
-            from pynetdicom import AE, _config, evt
+            from pynetdicom import AE, _config, dimse_messages, evt
         except ImportError as error:
             raise NodeError(
                 "the DICOM node needs pynetdicom", got=str(error), remedy='pip install "cxr-edge-runtime[node]"'
@@ -120,7 +118,10 @@ class StorageNode:
         shutil.rmtree(self._incoming, ignore_errors=True)  # what was not acknowledged will be sent again
         make_private_folder(self._incoming)
         _config.STORE_RECV_CHUNKED_DATASET = True  # to disk as it comes, not to memory
-        tempfile.tempdir = str(self._incoming)  # where pynetdicom streams to: private, and our file system
+        # where pynetdicom streams to: private, and our file system. Its own name for the function is set, for the whole
+        # process's folder for temporary files (tempfile.tempdir) is that of the decoders' sockets too
+        self._streams_to = dimse_messages.NamedTemporaryFile
+        setattr(dimse_messages, "NamedTemporaryFile", partial(self._streams_to, dir=str(self._incoming)))  # noqa: B010
         entity = AE(ae_title=check_title(settings.title))
         entity.require_called_aet = True
         # pynetdicom takes an empty list for "anybody": a title that nobody can guess lets nobody in
@@ -152,8 +153,10 @@ class StorageNode:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        from pynetdicom import dimse_messages
+
         self._server.shutdown()
-        tempfile.tempdir = None
+        setattr(dimse_messages, "NamedTemporaryFile", self._streams_to)  # noqa: B010
         shutil.rmtree(self._incoming, ignore_errors=True)
 
     @property
@@ -169,9 +172,8 @@ class StorageNode:
             return _OUT_OF_RESOURCES
         try:
             path = Path(event.dataset_path)
-            _sync(path)
+            sync_file(path)
             taken = self._intake.take(path)
-            _sync(self._intake.working)
         except OSError as error:
             self._on_refused(f"an object of {sender} could not be written: {error.strerror or error}")
             return _OUT_OF_RESOURCES
@@ -190,14 +192,3 @@ class StorageNode:
 
     def _rejected(self, event: Any) -> None:
         self._on_refused(f"an association of {event.assoc.requestor.ae_title}: its title or ours is not known")
-
-
-def _sync(path: Path) -> None:
-    if sys.platform == "win32" and path.is_dir():
-        return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,17 +7,20 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
+from time import monotonic
 
 from edge_runtime.errors import EdgeRuntimeError
-from edge_runtime.records.schema import SCHEMA_VERSION, TABLES
+from edge_runtime.records.on_disk import make_private
+from edge_runtime.records.schema import SCHEMA_VERSION, TABLES, UPGRADES
 
 __all__ = ["DATABASE_NAME", "Database", "RecordsError", "make_private_folder", "utc_now"]
 
 DATABASE_NAME = "records.sqlite"
 _BUSY_SECONDS = 30.0
+_CLEARING_SECONDS = 10.0
 
 
 class RecordsError(EdgeRuntimeError):
@@ -30,7 +33,8 @@ class Database:
     Parameters
     ----------
     site
-        The site's folder. The database is made in it where there is none (mode 0600).
+        The site's folder. The database is made in it where there is none (mode 0600), one that is open to others
+        is made private, and one of an older schema is brought up to this one.
 
     Raises
     ------
@@ -40,10 +44,14 @@ class Database:
 
     def __init__(self, site: Path) -> None:
         self.path = site / DATABASE_NAME
+        self.upgraded_from: int | None = None
         self._lock = threading.RLock()
         try:
             # SQLite gives its -wal and -shm files the mode of the database
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            for suffix in ("", "-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    make_private(self.path.with_name(DATABASE_NAME + suffix))
             self._connection = sqlite3.connect(
                 self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
@@ -68,6 +76,13 @@ class Database:
         with self.writing() as connection:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version == SCHEMA_VERSION:
+                return
+            if version in UPGRADES:
+                for number in range(version, SCHEMA_VERSION):
+                    for statement in UPGRADES[number]:
+                        connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                self.upgraded_from = version
                 return
             if version != 0 or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 raise RecordsError(
@@ -106,6 +121,28 @@ class Database:
                     self._connection.execute("ROLLBACK")
                 raise _unusable(self.path, error) from error
 
+    def clear_log(self) -> bool:
+        """Move the write-ahead log into the database and cut it to nothing, so that what was deleted is in neither.
+
+        Returns
+        -------
+        bool
+            False where another program went on reading for 10 s: then the log still holds what was deleted, until a
+            later call or the last program closes the database.
+        """
+        end = monotonic() + _CLEARING_SECONDS
+        with self._lock:
+            try:
+                self._connection.execute("PRAGMA busy_timeout = 1000")
+                while self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    if monotonic() > end:
+                        return False
+            except sqlite3.Error as error:
+                raise _unusable(self.path, error) from error
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
+        return True
+
     def copy_to(self, path: Path) -> None:
         """Write a consistent copy of the database, while others go on writing."""
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
@@ -134,8 +171,13 @@ class Database:
             self._connection.close()
 
 
-def make_private_folder(folder: Path) -> None:
-    """Make a folder that only its owner may enter (mode 0700); one that exists keeps its mode.
+def make_private_folder(folder: Path, *, keep_mode: bool = False) -> None:
+    """Make a folder that only its owner may enter (mode 0700).
+
+    Parameters
+    ----------
+    keep_mode
+        One that exists keeps its mode; else it is made private, unless it belongs to another user.
 
     Raises
     ------
@@ -145,6 +187,8 @@ def make_private_folder(folder: Path) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
+        if not keep_mode:
+            make_private(folder)
     except OSError as error:
         raise RecordsError(
             f"{folder} cannot be made", got=error.strerror or str(error),

@@ -56,9 +56,9 @@ def add_verdict(
         "INSERT INTO verdicts VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
         (study.key, answer_id, utc_now(), reader, verdict, label, comment),
     )
-    digest = audit.row_sha256(reader, verdict, label, comment)
-    details = {"row": cursor.lastrowid, "sha256": digest, "verdict": verdict, "label": label}
-    audit.append(connection, reader, "verdict given", study.key, details)
+    assert cursor.lastrowid is not None
+    details = {"verdict": verdict, "label": label}
+    audit.append_row(connection, reader, "verdict given", study.key, cursor.lastrowid, details)
 
 
 def verdicts(connection: sqlite3.Connection, key: str) -> list[Verdict]:
@@ -80,8 +80,9 @@ def add_note(connection: sqlite3.Connection, key: str, text: str, author: str) -
     """Add a note; the log tells that there is one, not what it says."""
     if not text.strip() or not author.strip():
         raise UsageError("a note needs a text and its author's name")
-    connection.execute("INSERT INTO notes VALUES (NULL, ?, ?, ?, ?)", (key, utc_now(), author, text))
-    audit.append(connection, author, "note added", key, {})
+    cursor = connection.execute("INSERT INTO notes VALUES (NULL, ?, ?, ?, ?)", (key, utc_now(), author, text))
+    assert cursor.lastrowid is not None
+    audit.append_row(connection, author, "note added", key, cursor.lastrowid, {})
 
 
 def notes(connection: sqlite3.Connection, key: str) -> list[Note]:
@@ -97,9 +98,9 @@ def set_setting(connection: sqlite3.Connection, name: str, value: Any, actor: st
     before = setting_history(connection, name)
     text = json.dumps(value, sort_keys=True)
     cursor = connection.execute("INSERT INTO settings VALUES (NULL, ?, ?, ?, ?)", (name, text, utc_now(), actor))
-    digest = audit.row_sha256(text, actor)
-    details = {"row": cursor.lastrowid, "sha256": digest, "from": before[0].value if before else None, "to": value}
-    audit.append(connection, actor, "setting changed", name, details)
+    assert cursor.lastrowid is not None
+    details = {"from": before[0].value if before else None, "to": value}
+    audit.append_row(connection, actor, "setting changed", name, cursor.lastrowid, details)
 
 
 def setting_history(connection: sqlite3.Connection, name: str) -> list[Setting]:

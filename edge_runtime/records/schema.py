@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-__all__ = ["SCHEMA_VERSION", "TABLES"]
+__all__ = ["SCHEMA_VERSION", "TABLES", "UPGRADES"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+_FILED = (
+    # where files of a study lie outside the site's folder: done/, results/ and the like
+    """
+    CREATE TABLE filed (
+        path BLOB NOT NULL,
+        study TEXT NOT NULL REFERENCES studies (key) ON DELETE CASCADE,
+        PRIMARY KEY (path, study)
+    )
+    """,
+    "CREATE INDEX filed_study ON filed (study)",
+    # files of deleted studies that are still to be removed
+    "CREATE TABLE removals (path BLOB PRIMARY KEY)",
+)
 
 TABLES: tuple[str, ...] = (
-    # one radiograph that came in; patient data stand here and nowhere else
+    *_FILED,
+    # one radiograph that came in; patient data stand here and nowhere else. The salt is random and goes with the study:
+    # what the audit log says of it cannot be guessed back afterwards
     """
     CREATE TABLE studies (
         key TEXT PRIMARY KEY,
@@ -23,7 +39,8 @@ TABLES: tuple[str, ...] = (
         has_original INTEGER NOT NULL,
         modality TEXT, view TEXT, body_part TEXT, sex TEXT, age TEXT, study_date TEXT,
         patient_id TEXT, patient_name TEXT, sop_instance_uid TEXT,
-        answer_id INTEGER
+        answer_id INTEGER,
+        salt TEXT
     )
     """,
     "CREATE INDEX studies_received ON studies (received)",
@@ -47,7 +64,8 @@ TABLES: tuple[str, ...] = (
         gate_score REAL,
         embedding BLOB,
         heatmap BLOB,
-        heatmap_shape TEXT
+        heatmap_shape TEXT,
+        bundle_sha256 TEXT
     )
     """,
     "CREATE INDEX answers_study ON answers (study)",
@@ -112,3 +130,13 @@ TABLES: tuple[str, ...] = (
     BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END
     """,
 )
+
+UPGRADES: dict[int, tuple[str, ...]] = {
+    1: (
+        *_FILED,
+        "ALTER TABLE studies ADD COLUMN salt TEXT",
+        "UPDATE studies SET salt = lower(hex(randomblob(16)))",
+        "ALTER TABLE answers ADD COLUMN bundle_sha256 TEXT",
+    ),
+}
+"""Statements that bring a database of this version up to the next."""

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.answer import Outcome
 from edge_runtime.errors import UsageError
 from edge_runtime.manifest import Manifest
-from edge_runtime.radiograph import HeaderFacts
-from edge_runtime.records import audit, reading_room, worklist
-from edge_runtime.records.database import Database, RecordsError, make_private_folder, utc_now
-from edge_runtime.records.files import StudyFiles
+from edge_runtime.records import answers, arrival, audit, deletion, reading_room, worklist
+from edge_runtime.records.database import DATABASE_NAME, Database, RecordsError, make_private_folder
+from edge_runtime.records.deletion import Deletion
+from edge_runtime.records.files import StudyFiles, file_sha256
+from edge_runtime.records.schema import SCHEMA_VERSION
 from edge_runtime.records.similar import nearest
 from edge_runtime.records.study import Note, Setting, SimilarStudy, Study, StudyPage, Verdict, VerdictWord
 
-__all__ = ["Records", "file_sha256"]
+__all__ = ["Records"]
 
 
 class Records:
@@ -48,9 +47,15 @@ class Records:
 
     def __init__(self, site: str | Path) -> None:
         self.site = Path(site)
-        make_private_folder(self.site)
+        # a folder that holds other things as well keeps its mode; what is ours in it is private all the same
+        shared = self.site.is_dir() and not (self.site / DATABASE_NAME).exists() and any(self.site.iterdir())
+        make_private_folder(self.site, keep_mode=shared)
         self.database = Database(self.site)
         self.files = StudyFiles(self.site)
+        if self.database.upgraded_from is not None:
+            details = {"from": self.database.upgraded_from, "to": SCHEMA_VERSION}
+            self.log("records upgraded", actor="edge-runtime", details=details)
+        deletion.finish_removals(self.database)
 
     # studies in -------------------------------------------------------------------------------------------------
 
@@ -99,27 +104,20 @@ class Records:
             return known
         key = uuid.uuid4().hex
         original = file if keep_original else None
-        radiograph = outcome.radiograph
-        self.files.write(key, original, None if radiograph is None else radiograph.pixels)
-        facts = HeaderFacts() if radiograph is None else radiograph.facts
-        name = file_name or Path(outcome.answer.file).name
+        pixels = None if outcome.radiograph is None else outcome.radiograph.pixels
+        digests = self.files.write(key, original, pixels)
         known = None
         try:
             with self.database.writing() as connection:
                 if once:  # another process may have been quicker
                     known = worklist.one_study(connection, "identity", identity)
                 if known is None:
-                    row = (
-                        *(key, _next_revision(connection), utc_now(), source, _text(name), identity, content_sha256),
-                        None if radiograph is None else radiograph.source_format,
-                        *((None, None) if radiograph is None else reversed(radiograph.pixels.shape)),
-                        *(original is not None, facts.modality, facts.view, facts.body_part, facts.sex, facts.age),
-                        *(facts.study_date, facts.patient_id, patient_name, facts.sop_instance_uid, None),
-                    )
-                    connection.execute(f"INSERT INTO studies VALUES ({', '.join('?' * len(row))})", row)
-                    details = {"source": source, "content_sha256": content_sha256}
-                    audit.append(connection, actor, "study added", key, details)
-                    _insert_answer(connection, key, outcome, manifest, actor)
+                    arrival.insert_study(
+                        connection, key, _next_revision(connection), outcome, source=source, actor=actor,
+                        file_name=file_name or Path(outcome.answer.file).name, patient_name=patient_name,
+                        content_sha256=content_sha256, has_original=original is not None, digests=digests,
+                    )  # fmt: skip
+                    answers.insert_answer(connection, key, outcome, manifest, actor)
         except BaseException:
             self.files.remove(key)
             raise
@@ -128,31 +126,65 @@ class Records:
             return known
         return self.study(key)
 
-    def add_answer(self, key: str, outcome: Outcome, manifest: Manifest, *, actor: str) -> Study:
-        """Write down a newer answer to a study, of a newer bundle for instance. The older ones are kept."""
+    def add_answer(self, key: str, outcome: Outcome, manifest: Manifest, *, actor: str, once: bool = False) -> Study:
+        """Write down a newer answer to a study, of a newer bundle for instance. The older ones are kept.
+
+        Parameters
+        ----------
+        once
+            Where this bundle has given the newest answer already, and it was no error, add nothing.
+        """
+        digests: dict[str, str] | None = None
+        radiograph = outcome.radiograph
+        if radiograph is not None and self.study(key).source_format is None:  # an earlier attempt could not read it
+            digests = self.files.write_pixels(key, radiograph.pixels)
         with self.database.writing() as connection:
-            self._present(connection, key)
-            _insert_answer(connection, key, outcome, manifest, actor)
+            study = self._present(connection, key)
+            if once and study.answer["status"] != "error" and answers.answered_by(connection, key, manifest):
+                return study
+            if digests is not None:
+                arrival.complete_study(connection, key, outcome, study.content_sha256, actor, digests)
+            answers.insert_answer(connection, key, outcome, manifest, actor)
             _touch(connection, key)
         return self.study(key)
 
     @staticmethod
     def identity_of(outcome: Outcome, content_sha256: str) -> str:
-        """Return what makes a radiograph the same as one that came before.
-
-        SOP Instance UID and pixels where both are known: a node that sends an object again may write another file
-        around it, and devices that give two images one UID exist. Otherwise the file's SHA-256.
-        """
-        radiograph = outcome.radiograph
-        if radiograph is None or radiograph.facts.sop_instance_uid is None:
-            return f"sha256:{content_sha256}"
-        pixels = hashlib.sha256(np.ascontiguousarray(radiograph.pixels).data).hexdigest()
-        return f"uid:{radiograph.facts.sop_instance_uid}:{pixels}"
+        """Return what makes a radiograph the same as one that came before (:func:`arrival.identity_of`)."""
+        return arrival.identity_of(outcome, content_sha256)
 
     def find_content(self, content_sha256: str) -> Study | None:
         """Return the study that came as exactly this file, or None."""
         with self.database.reading() as connection:
             return worklist.one_study(connection, "content_sha256", content_sha256)
+
+    def answered_by(self, key: str, manifest: Manifest) -> bool:
+        """Tell whether a study's newest answer is of exactly this bundle."""
+        with self.database.reading() as connection:
+            self._present(connection, key)
+            return answers.answered_by(connection, key, manifest)
+
+    def note_files(self, key: str, paths: Iterable[Path]) -> None:
+        """Note where files of a study lie, or will lie, outside the site's folder: they are deleted with the study.
+
+        Raises
+        ------
+        RecordsError
+            There is no such study (any more).
+        """
+        with self.database.writing() as connection:
+            self._present(connection, key)
+            deletion.note(connection, key, paths)
+
+    def noted_files(self, key: str) -> list[Path]:
+        """Return where files of a study were put outside the site's folder; some may be gone by now."""
+        with self.database.reading() as connection:
+            return deletion.noted(connection, key)
+
+    def holds(self, key: str) -> bool:
+        """Tell whether there is a study of this key."""
+        with self.database.reading() as connection:
+            return connection.execute("SELECT 1 FROM studies WHERE key = ?", (key,)).fetchone() is not None
 
     # questions --------------------------------------------------------------------------------------------------
 
@@ -278,26 +310,27 @@ class Records:
         with self.database.reading() as connection:
             return reading_room.setting_history(connection, name)
 
-    def delete(self, key: str, *, actor: str, reason: str) -> None:
-        """Delete a study with its answers, verdicts, notes and files; the log keeps that it was, and why.
+    def delete(self, key: str, *, actor: str, reason: str) -> Deletion:
+        """Delete a study with its answers, verdicts, notes, and its files in the site and outside it.
 
-        ``reason`` stands in the audit log: no patient data.
+        The log keeps that it was, and why. ``reason`` stands in the audit log: no patient data. Copies that others
+        made (a backup, an export, a PACS that results were sent to) are not reached.
         """
-        with self.database.writing() as connection:
-            self._present(connection, key)
-            connection.execute("DELETE FROM studies WHERE key = ?", (key,))
-            connection.execute("INSERT INTO deletions VALUES (?, ?)", (key, _next_revision(connection)))
-            audit.append(connection, actor, "study deleted", key, {"reason": reason})
-        self.files.remove(key)
+        return self._delete([key], actor, reason)
 
-    def delete_received_before(self, moment: str, *, actor: str, reason: str) -> int:
-        """Delete every study that came in before a moment (ISO 8601, UTC): retention. Return how many."""
+    def delete_received_before(self, moment: str, *, actor: str, reason: str) -> Deletion:
+        """Delete every study that came in before a moment (ISO 8601, UTC): retention."""
         query = worklist.StudyQuery(received_until=moment)
-        keys = [study.key for study in self.all_studies(query)]
-        for key in keys:
-            self.delete(key, actor=actor, reason=reason)
+        done = self._delete([study.key for study in self.all_studies(query)], actor, reason)
         self.tidy()
-        return len(keys)
+        return done
+
+    def _delete(self, keys: list[str], actor: str, reason: str) -> Deletion:
+        for key in keys:
+            with self.database.writing() as connection:
+                self._present(connection, key)
+                deletion.delete_rows(connection, key, _next_revision(connection), actor, reason)
+        return deletion.remove_files(self.database, self.files, keys)
 
     def log(
         self, action: str, *, actor: str, subject: str | None = None, details: dict[str, Any] | None = None
@@ -313,13 +346,20 @@ class Records:
         with self.database.reading() as connection:
             return audit.entries(connection, subject, limit, before)
 
-    def verify_audit(self, expected_head: str | None = None) -> audit.AuditReport:
-        """Check the audit log's chain, and the studies and answers against it."""
+    def verify_audit(self, expected_head: str | None = None, *, with_files: bool = False) -> audit.AuditReport:
+        """Check the audit log's chain, and the rows of the records against it.
+
+        Parameters
+        ----------
+        with_files
+            Read every study's files too, and compare them with the hashes that the log noted.
+        """
         with self.database.reading() as connection:
-            return audit.verify(connection, expected_head)
+            return audit.verify(connection, expected_head, self.files.digests if with_files else None)
 
     def tidy(self) -> int:
         """Remove files that a killed process left behind; return how many studies' worth."""
+        deletion.finish_removals(self.database)
         with self.database.reading() as connection:
             known = {row["key"] for row in connection.execute("SELECT key FROM studies")}
         return self.files.tidy(known)
@@ -347,37 +387,6 @@ class Records:
         return study
 
 
-def file_sha256(path: Path) -> str:
-    """Return a file's SHA-256, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _insert_answer(connection: sqlite3.Connection, key: str, outcome: Outcome, manifest: Manifest, actor: str) -> None:
-    answer, prediction = outcome.answer, outcome.prediction
-    body = _text(msgspec.json.encode(_clean(answer.to_json_object())).decode())
-    probability = None if answer.label is None else (answer.probabilities or {}).get(answer.label)
-    checkpoint = manifest.provenance.checkpoint_sha256
-    values: tuple[Any, ...] = (None, None, None)
-    if prediction is not None:
-        values = (
-            prediction.embedding.astype("<f4").tobytes(),
-            prediction.heatmap.astype("<f2").tobytes(),
-            json.dumps(prediction.heatmap.shape),
-        )
-    row = (
-        *(None, key, utc_now(), answer.status, answer.reason, answer.label, probability, body),
-        *(manifest.name, checkpoint, answer.gate_score, *values),
-    )
-    cursor = connection.execute(f"INSERT INTO answers VALUES ({', '.join('?' * len(row))})", row)
-    connection.execute("UPDATE studies SET answer_id = ? WHERE key = ?", (cursor.lastrowid, key))
-    details = {"row": cursor.lastrowid, "sha256": audit.row_sha256(body), "checkpoint_sha256": checkpoint}
-    audit.append(connection, actor, "study answered", key, details)
-
-
 def _next_revision(connection: sqlite3.Connection) -> int:
     connection.execute("UPDATE counter SET revision = revision + 1")
     return worklist.current_revision(connection)
@@ -385,12 +394,3 @@ def _next_revision(connection: sqlite3.Connection) -> int:
 
 def _touch(connection: sqlite3.Connection, key: str) -> None:
     connection.execute("UPDATE studies SET revision = ? WHERE key = ?", (_next_revision(connection), key))
-
-
-def _text(text: str) -> str:
-    # a file name of bytes that are no text cannot be stored as UTF-8
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _clean(body: dict[str, Any]) -> dict[str, Any]:
-    return {name: _text(value) if isinstance(value, str) else value for name, value in body.items()}

@@ -110,6 +110,16 @@ class Study:
     verdict: Verdict | None
     notes: int
 
+    @property
+    def word(self) -> str:
+        """The answer in a word or two: where a reader should decide, what cannot be ruled out, not one label alone."""
+        label, status = self.answer["label"], self.answer["status"]
+        if label is None:
+            return f"{status}: {self.answer['reason']}"
+        if not self.answer.get("refer"):
+            return str(label)
+        return f"refer to a reader: {' or '.join(self.answer['prediction_set']) or 'none of the classes'}"
+
     def to_json_object(self, *, with_identity: bool = False) -> dict[str, Any]:
         """Return the study for a JSON interface.
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -12,6 +16,8 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
+from edge_runtime.decoding import DecodingPool
+from edge_runtime.radiograph import Radiograph
 from tests.edge_runtime.tiny_bundle import build_tiny_bundle, gradient
 
 
@@ -87,3 +93,25 @@ def write_dicom(path: Path, **changes: object) -> None:
     for name, value in changes.items():
         setattr(dataset, name, value)
     dataset.save_as(path, enforce_file_format=True)
+
+
+def stop_decoders(monkeypatch: pytest.MonkeyPatch, pool: DecodingPool, seconds: float = 0.5) -> None:
+    """Let the decoder of each file named ``hang`` hang and that of each named ``die`` be killed, at every attempt.
+
+    ``pool`` has one worker; a file gets ``seconds``.
+    """
+    read = DecodingPool.read
+
+    def stop(self: DecodingPool, path: str | Path, **options: Any) -> Radiograph:
+        name = Path(path).stem
+        with self._worker() as worker:
+            worker._wait_until_ready()
+            process = worker._process
+        if name.endswith(("hang", "die")):
+            os.kill(process.pid, signal.SIGSTOP)
+        if name.endswith("die"):
+            threading.Timer(seconds / 4, process.kill).start()
+        return read(self, path, **options)
+
+    monkeypatch.setattr(pool, "_seconds", seconds)
+    monkeypatch.setattr(DecodingPool, "read", stop)

@@ -1,9 +1,8 @@
-"""Tuning, the doctor, and the records' commands."""
+"""Tuning, variants, and the records' commands."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,11 +12,10 @@ from click.testing import Result
 
 from edge_runtime.backends import VARIANTS
 from edge_runtime.bundle import file_entry, open_bundle, rewrite_manifest
-from edge_runtime.choice import choose
+from edge_runtime.choice import candidates, choose
 from edge_runtime.errors import BackendError
 from edge_runtime.predictor import Predictor
 from edge_runtime.tuned import TuningRecord, tuning_file
-from edge_runtime.tuning import candidates
 
 Run = Callable[..., Result]
 
@@ -29,31 +27,82 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_quickest_that_agrees_is_taken_from_then_on(every_format_bundle: Path, run_command: Run) -> None:
-    result = run_command("tune", every_format_bundle, "--json")
+    with open_bundle(every_format_bundle) as bundle:
+        untuned = choose(bundle.manifest)
+        assert untuned.hint is not None
+        assert "`edge-runtime tune`" in untuned.hint
+        assert "--threads 3" in str(choose(bundle.manifest, threads=3).hint)
+        assert choose(bundle.manifest, "onnx-fp32").hint is None, "it was named, and nothing measured would change it"
+    result = run_command("tune", every_format_bundle, "--json", "--threads", 2)
     assert result.exit_code == 0, result.stderr
     said = json.loads(result.stdout)
+    assert (said["threads"], said["one_thread"]) == (2, None)
     tests = {(t["artifact"], t["backend"]): t for t in said["candidates"]}
     agreeing = {pair: t["p50_ms"] for pair, t in tests.items() if t["status"] == "agrees"}
     assert len(agreeing) >= 4
     winner = (said["winner"]["artifact"], said["winner"]["backend"])
     assert agreeing[winner] == min(agreeing.values())
     with open_bundle(every_format_bundle) as bundle:
-        choice = choose(bundle.manifest)
-        assert (choice.artifact.name, choice.backend, choice.note) == (*winner, None)
-        path = tuning_file(bundle.manifest)
+        choice = choose(bundle.manifest, threads=2)
+        assert (choice.artifact.name, choice.backend, choice.note, choice.hint) == (*winner, None, None)
+        assert choose(bundle.manifest).hint is not None, "measured for two threads, not for as many as a backend likes"
+        path = tuning_file(bundle.manifest, 2)
         record = msgspec.json.decode(path.read_bytes(), type=TuningRecord)
-        for change, words in (({"cpu": "Z80"}, "another CPU"), ({"package_version": "0.1"}, "0.1, and")):
-            path.write_bytes(msgspec.json.encode(msgspec.structs.replace(record, **change)))
-            stale = choose(bundle.manifest)
+        assert {"CPU", "GPU", "GPU driver", "edge-runtime", "onnxruntime", "openvino", "torch"} <= set(
+            record.conditions
+        )
+        for name, value in (
+            ("CPU", "Z80"),
+            ("GPU", "Voodoo"),
+            ("GPU driver", "1.0"),
+            ("edge-runtime", "0.0.1"),
+            ("openvino", "openvino 0.1"),
+            ("onnxruntime", "onnxruntime-gpu 1.20.0"),
+            ("executorch", "executorch 9"),
+            ("a backend of tomorrow", "a 1"),
+        ):
+            changed = msgspec.structs.replace(record, conditions={**record.conditions, name: value})
+            path.write_bytes(msgspec.json.encode(changed))
+            stale = choose(bundle.manifest, threads=2)
             assert stale.artifact.name == bundle.manifest.recommended["cpu"]
             assert stale.note is not None
-            assert words in stale.note
+            assert f"another {name} ({value}; now " in stale.note
             assert "tune" in stale.note
         path.write_bytes(b"{")
-        assert "cannot be read" in str(choose(bundle.manifest).note)
+        assert "cannot be read" in str(choose(bundle.manifest, threads=2).note)
     assert run_command("tune", every_format_bundle, "--forget").exit_code == 0
     with open_bundle(every_format_bundle) as bundle:
-        assert choose(bundle.manifest).note is None
+        assert not path.exists()
+        assert choose(bundle.manifest, threads=2).note is None
+
+
+def test_tuning_is_for_a_file_at_a_time_and_for_folders(
+    tiny_bundle: Path, run_command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_runtime.batch.usable_cores", lambda: 4)
+    said = json.loads(run_command("tune", tiny_bundle, "--json").stdout)
+    assert said["threads"] is None
+    assert said["one_thread"]["threads"] == 1
+    with open_bundle(tiny_bundle) as bundle:
+        assert {said["kept_in"], said["one_thread"]["kept_in"]} == {
+            str(tuning_file(bundle.manifest, threads)) for threads in (None, 1)
+        }
+        for threads in (None, 1):
+            assert tuning_file(bundle.manifest, threads).exists()
+
+
+def test_whoever_starts_a_command_hears_that_nothing_was_measured(
+    every_format_bundle: Path, chest_png: Path, tmp_path: Path, run_command: Run
+) -> None:
+    assert "Not tuned on this device" in " ".join(run_command("predict", every_format_bundle, chest_png).stdout.split())
+    (answer,) = [
+        json.loads(line)
+        for line in run_command("predict", every_format_bundle, chest_png, "--json").stdout.splitlines()
+    ]
+    assert not any("tuned" in note for note in answer["notes"]), "that is no part of an answer"
+    (tmp_path / "inbox").mkdir()
+    watching = run_command("watch", every_format_bundle, tmp_path / "inbox", "--out", tmp_path / "out", "--once")
+    assert "Not tuned on this device" in watching.stderr
 
 
 def test_what_does_not_agree_cannot_win(own_bundle: Path, run_command: Run) -> None:
@@ -75,7 +124,11 @@ def test_what_does_not_agree_cannot_win(own_bundle: Path, run_command: Run) -> N
 
 def test_variants_are_never_taken_unless_named(every_format_bundle: Path) -> None:
     with open_bundle(every_format_bundle) as bundle:
-        assert {backend for _, backend in candidates(bundle)} >= {"onnxruntime", "openvino", "onnxruntime-cuda"}
+        assert {backend for _, backend in candidates(bundle.manifest)} >= {
+            "onnxruntime",
+            "openvino",
+            "onnxruntime-cuda",
+        }
         assert choose(bundle.manifest).backend not in VARIANTS
         import onnxruntime
 
@@ -118,43 +171,13 @@ def test_low_memory_gives_the_same_answer(
     assert low == pytest.approx(usual, abs=1e-6)
 
 
-def test_a_healthy_device(tiny_bundle: Path, tmp_path: Path, run_command: Run) -> None:
-    result = run_command("doctor", tiny_bundle, "--site", tmp_path / "site", "--json")
-    said = json.loads(result.stdout)
-    assert result.exit_code == (0 if said["fit"] else 10)
-    words = {(f["about"], f["word"]) for f in said["findings"] if f["about"] != "disk"}
-    assert not any(word == "bad" for _, word in words), said
-    assert {"runtime", "cpu", "memory", "clock", "backend", "signatures", "bundle", "site"} <= {a for a, _ in words}
-    assert all(f["remedy"] for f in said["findings"] if f["word"] == "bad")
-
-
-def test_the_doctor_finds_what_is_wrong(
-    own_bundle: Path, chest_png: Path, tmp_path: Path, run_command: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    inbox, out = tmp_path / "inbox", tmp_path / "out"
-    inbox.mkdir()
-    chest_png.rename(inbox / "film.png")
-    command = ("watch", own_bundle, inbox, "--out", out, "--once", "--settle", 0, "--interval", 0.05)
-    assert run_command(*command).exit_code == 0
-    assert "database whole, audit log unbroken" in run_command("doctor", "--site", out / "site").stdout
-    if sys.platform != "win32":
-        (out / "site" / "records.sqlite").chmod(0o644)
-        opened = run_command("doctor", "--site", out / "site")
-        assert opened.exit_code == 10
-        assert "others on this machine can read" in opened.stdout
-        assert "chmod -R go-rwx" in opened.stdout
-    (own_bundle / "artifacts" / "onnx-fp32.onnx").write_bytes(b"x")
-    damaged = run_command("doctor", own_bundle)
-    assert damaged.exit_code == 10
-    assert "damaged or was changed" in damaged.stdout
-
-
 def test_the_records_commands(tiny_bundle: Path, chest_dicom: Path, tmp_path: Path, run_command: Run) -> None:
     inbox, out = tmp_path / "inbox", tmp_path / "out"
     site = out / "site"
     inbox.mkdir()
     name = chest_dicom.rename(inbox / "Doe Jane.dcm").name
-    assert run_command("watch", tiny_bundle, inbox, "--out", out, "--once", "--settle", 0).exit_code == 0
+    watch = ("watch", tiny_bundle, inbox, "--out", out, "--site", site, "--once", "--settle", 0)
+    assert run_command(*watch).exit_code == 0
     listed = run_command("records", "list", "--site", site, "--json")
     study = json.loads(listed.stdout)
     assert name not in listed.stdout

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import multiprocessing
 import sqlite3
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,7 +22,7 @@ from edge_runtime.answer import Outcome, answer_file
 from edge_runtime.bundle import open_bundle
 from edge_runtime.errors import UsageError
 from edge_runtime.predictor import Predictor
-from edge_runtime.records import Records, RecordsError, StudyQuery
+from edge_runtime.records import Records, RecordsError, StudyQuery, audit
 from edge_runtime.records.backup import back_up, restore
 from edge_runtime.records.deidentified import export_deidentified
 from tests.edge_runtime.conftest import write_dicom
@@ -201,27 +204,122 @@ def test_settings_keep_their_history(records: Records) -> None:
         records.set_setting("operating_point", 1, actor=" ")
 
 
+def everything(folder: Path) -> bytes:
+    return b"".join(p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file())
+
+
 def test_deletion_leaves_the_log_and_nothing_else(records: Records, predictor: Predictor, chest_dicom: Path) -> None:
-    write_dicom(chest_dicom, PatientID="SECRET-4711")
+    write_dicom(chest_dicom, PatientID="SECRET-4711", PatientName="Doe^Jane")
     key = add(records, predictor, chest_dicom, patient_name="Doe^Jane")
     records.add_note(key, "Mrs Doe", author="Ada")
-    records.delete(key, actor="Ada", reason="asked for by the patient")
+    records.set_verdict(key, "agree", reader="Ada", comment="Mrs Doe has been here before")
+    assert b"SECRET-4711" in everything(records.site)
+    deletion = records.delete(key, actor="Ada", reason="asked for by the patient")
+    assert (deletion.studies, deletion.left, deletion.cleared) == (1, (), True)
+    # at once: in the database, its write-ahead log and every other file, while the records are still open
+    content = everything(records.site)
+    assert b"SECRET-4711" not in content
+    assert b"Doe" not in content
     with pytest.raises(RecordsError, match="no study"):
         records.study(key)
     assert not list(records.files.root.glob("??/*"))
     assert records.verify_audit().problems == ()
     assert records.audit_entries(key)[0].action == "study deleted"
-    records.database._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    content = records.database.path.read_bytes()
-    assert b"SECRET-4711" not in content
-    assert b"Doe" not in content
+
+
+def test_a_reader_that_holds_the_log_is_told_of(
+    records: Records, predictor: Predictor, chest_dicom: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_runtime.records.database._CLEARING_SECONDS", 0.1)
+    key = add(records, predictor, chest_dicom)
+    other = add(records, predictor, chest_dicom)
+    with Records(records.site) as viewer, viewer.database.reading() as connection:
+        connection.execute("SELECT count(*) FROM studies").fetchone()
+        assert not records.delete(key, actor="Ada", reason="a test").cleared
+    assert records.delete(other, actor="Ada", reason="a test").cleared
+
+
+def test_deletion_reaches_files_outside_the_site(records: Records, predictor: Predictor, tmp_path: Path) -> None:
+    keys = [add(records, predictor, picture(tmp_path, seed)) for seed in range(2)]
+    (tmp_path / "done").mkdir()
+    (tmp_path / "drive").mkdir()
+    paths = [tmp_path / "done" / name for name in ("Doe Jane.dcm", "Doe Jane.json", "never written.dcm")]
+    other, away = tmp_path / "done" / "other.dcm", tmp_path / "drive" / "film.dcm"
+    for path in (*paths[:2], other, away):
+        path.write_text("patient data")
+    records.note_files(keys[0], [*paths, away])
+    records.note_files(keys[1], [other])
+    assert set(records.noted_files(keys[0])) == {*paths, away}
+    with pytest.raises(RecordsError, match="no study"):
+        records.note_files("0" * 32, [other])
+    (tmp_path / "drive").rename(tmp_path / "unplugged")
+    deletion = records.delete(keys[0], actor="Ada", reason="asked for")
+    assert deletion.left == (away,)
+    assert sorted(p.name for p in (tmp_path / "done").iterdir()) == ["other.dcm"]
+    assert b"Doe Jane" not in everything(records.site)
+    (tmp_path / "unplugged").rename(tmp_path / "drive")
+    with Records(records.site):  # opened again: what was away is removed now
+        assert not away.exists()
+    assert other.exists()
+
+
+def test_records_of_the_first_schema_are_brought_up(records: Records, predictor: Predictor, tmp_path: Path) -> None:
+    key = add(records, predictor, picture(tmp_path, 1))
+    records.set_setting("threshold", 0.5, actor="Ada")
+    records.close()
+    connection = sqlite3.connect(records.database.path)  # as version 1 wrote it
+    body, answer = connection.execute("SELECT body, id FROM answers").fetchone()
+    value, actor, setting = connection.execute("SELECT value, actor, id FROM settings").fetchone()
+    sha = connection.execute("SELECT content_sha256 FROM studies").fetchone()[0]
+    connection.execute("INSERT INTO notes VALUES (NULL, ?, 'then', 'Ada', 'an early note')", (key,))
+    for statement in (
+        "DROP TRIGGER audit_no_update", "DROP TRIGGER audit_no_delete", "DELETE FROM audit", "DROP TABLE filed",
+        "DROP TABLE removals", "ALTER TABLE studies DROP COLUMN salt", "ALTER TABLE answers DROP COLUMN bundle_sha256",
+        "PRAGMA user_version = 1",
+    ):  # fmt: skip
+        connection.execute(statement)
+    connection.row_factory = sqlite3.Row
+
+    def digest(*values: object) -> str:
+        return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+    audit.append(connection, "w", "study added", key, {"source": "upload", "content_sha256": sha})
+    audit.append(connection, "w", "study answered", key, {"row": answer, "sha256": digest(body)})
+    audit.append(connection, "Ada", "note added", key, {})
+    details = {"row": setting, "sha256": digest(value, actor)}
+    audit.append(connection, "Ada", "setting changed", "threshold", details)
+    connection.commit()
+    connection.close()
+    with Records(records.site) as opened:
+        assert opened.audit_entries()[0].action == "records upgraded"
+        assert opened.verify_audit(with_files=True).problems == ()
+        opened.add_note(key, "a later note", author="Ada")
+        opened.add_answer(key, answer_file(predictor, picture(tmp_path, 1)), predictor.manifest, actor="Ada")
+        assert opened.verify_audit(with_files=True).problems == ()
+    connection = sqlite3.connect(records.database.path)
+    connection.execute("UPDATE answers SET body = replace(body, 'ok', 'xx') WHERE id = ?", (answer,))
+    connection.commit()
+    connection.close()
+    with Records(records.site) as opened:
+        assert any("An answer of study" in problem for problem in opened.verify_audit().problems)
+
+
+def test_what_the_log_keeps_of_a_deleted_study_cannot_be_guessed_back(
+    records: Records, predictor: Predictor, tmp_path: Path
+) -> None:
+    keys = [add(records, predictor, picture(tmp_path, 1)) for _ in range(2)]
+    for key in keys:
+        records.add_note(key, "Mrs Doe", author="Ada")
+    hashes = [entry.details["sha256"] for entry in records.audit_entries() if entry.action == "note added"]
+    assert len(set(hashes)) == 2  # the same text: salted
 
 
 def test_retention(records: Records, predictor: Predictor, tmp_path: Path) -> None:
     keys = [add(records, predictor, picture(tmp_path, seed)) for seed in range(3)]
     moment = records.study(keys[2]).received
     older = [key for key in keys if records.study(key).received < moment]
-    assert records.delete_received_before(moment, actor="retention", reason="older than allowed") == len(older)
+    deletion = records.delete_received_before(moment, actor="retention", reason="older than allowed")
+    assert (deletion.studies, deletion.left, deletion.cleared) == (len(older), (), True)
     assert records.studies().total == 3 - len(older)
 
 
@@ -232,15 +330,29 @@ def test_retention(records: Records, predictor: Predictor, tmp_path: Path) -> No
         ("DELETE FROM audit WHERE seq = 2", "Entries 2 to 2 are missing"),
         ("DELETE FROM audit WHERE seq = (SELECT max(seq) FROM audit)", "cut off or written anew"),
         ("DELETE FROM studies", "the log tells of no deletion"),
+        ("UPDATE studies SET patient_id = 'another'", "Study"),
+        ("UPDATE studies SET received = '2020-01-01'", "Study"),
+        ("UPDATE studies SET answer_id = (SELECT min(id) FROM answers)", "shows another answer"),
         ("UPDATE answers SET body = replace(body, 'ok', 'xx')", "An answer of study"),
+        ("UPDATE answers SET label = 'normal?'", "An answer of study"),
+        ("UPDATE answers SET probability = 0.5", "An answer of study"),
+        ("UPDATE answers SET heatmap = zeroblob(length(heatmap))", "An answer of study"),
         ("UPDATE verdicts SET verdict = 'disagree'", "A verdict on study"),
+        ("UPDATE verdicts SET study = (SELECT max(key) FROM studies WHERE key != study)", "A verdict on study"),
+        ("UPDATE notes SET text = 'nothing to see'", "A note on study"),
+        ("DELETE FROM notes WHERE id = 1", "A note on study"),
+        ("INSERT INTO notes SELECT NULL, key, 'now', 'Ada', 'forged' FROM studies", "A note on study"),
+        ("UPDATE settings SET value = '0.1'", "A value of setting"),
         ("DELETE FROM settings", "A value of setting"),
     ],
 )
 def test_tampering_is_found(records: Records, predictor: Predictor, tmp_path: Path, tampering: str, said: str) -> None:
     key = add(records, predictor, picture(tmp_path, 1))
+    add(records, predictor, picture(tmp_path, 2))
+    records.add_answer(key, answer_file(predictor, picture(tmp_path, 1)), predictor.manifest, actor="Ada")
     records.set_setting("threshold", 0.5, actor="Ada")
     records.set_verdict(key, "agree", reader="Ada")
+    records.add_note(key, "look again", author="Ada")
     noted = records.verify_audit()
     assert noted.problems == ()
     records.add_note(key, "more", author="Ada")
@@ -256,6 +368,24 @@ def test_tampering_is_found(records: Records, predictor: Predictor, tmp_path: Pa
     connection.commit()
     connection.close()
     assert any(said in problem for problem in records.verify_audit(noted.head).problems)
+
+
+def test_changed_files_are_found(
+    records: Records, predictor: Predictor, tmp_path: Path, run_command: Callable[..., Any]
+) -> None:
+    keys = [add(records, predictor, picture(tmp_path, seed)) for seed in range(3)]
+    verify = ("audit", "verify", "--site", records.site)
+    assert run_command(*verify, "--files").exit_code == 0
+    pixels, original = records.files.pixels_file(keys[0]), records.files.original(keys[1])
+    assert pixels is not None
+    assert original is not None
+    pixels.write_bytes(pixels.read_bytes() + b" ")
+    original.unlink()
+    said = run_command(*verify, "--files")
+    assert said.exit_code == 10
+    assert f"The file pixels.png of study {keys[0]} was changed" in said.stdout
+    assert f"The file original of study {keys[1]} is gone" in said.stdout
+    assert run_command(*verify).exit_code == 0  # not asked for: the files are not read
 
 
 def _add_many(site: Path, bundle_path: Path, image: Path, number: int) -> None:
@@ -283,6 +413,45 @@ def test_nobody_else_may_look(records: Records, predictor: Predictor, tmp_path: 
     add(records, predictor, picture(tmp_path, 1))
     for path in (records.site, *records.site.rglob("*")):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes")
+def test_what_was_open_to_others_is_closed(tmp_path: Path) -> None:
+    site, shared = tmp_path / "site", tmp_path / "shared"
+    Records(site).close()
+    site.chmod(0o755)
+    (site / "studies").chmod(0o750)
+    (site / "records.sqlite").chmod(0o644)
+    shared.mkdir(mode=0o755)
+    shared.chmod(0o755)
+    (shared / "something else").touch()
+    for folder in (site, shared):
+        Records(folder).close()
+    for path, mode in ((site, 0o700), (site / "studies", 0o700), (site / "records.sqlite", 0o600), (shared, 0o755)):
+        assert stat.S_IMODE(path.stat().st_mode) == mode, path
+
+
+def test_one_site_for_all_commands(
+    tiny_bundle: Path, chest_png: Path, tmp_path: Path, run_command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_RUNTIME_SITE", str(tmp_path / "site"))
+    inbox, out = tmp_path / "inbox", tmp_path / "out"
+    inbox.mkdir()
+    chest_png.rename(inbox / "film.png")
+    absent = run_command("records", "list")
+    assert absent.exit_code == 2
+    assert "holds no records" in absent.stderr
+    watch = ("watch", tiny_bundle, inbox, "--out", out, "--once", "--settle", 0, "--interval", 0.05)
+    assert run_command(*watch).exit_code == 0
+    assert not (out / "site").exists()
+    assert len(run_command("records", "list").stdout.splitlines()) == 1
+    assert run_command("audit", "verify").exit_code == 0
+    # where an earlier version kept them under --out, a second site is not begun unseen
+    (tmp_path / "site").rename(out / "site")
+    forgotten = run_command(*watch)
+    assert forgotten.exit_code == 2
+    assert f"--site {out / 'site'}" in forgotten.stderr
+    assert run_command(*watch, "--site", out / "site").exit_code == 0
 
 
 def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
