@@ -87,6 +87,8 @@ class AnswerView:
         out.print(Text(f"{total} file{'s' * (total != 1)}: {words or 'nothing'}. Answered by {artifact}."))
         for note in self._predictor.notes:
             out.print(Text(note, style="yellow"))
+        if self._predictor.hint is not None:
+            out.print(Text(self._predictor.hint, style="dim"))
         out.print(Text(DISCLAIMER, style="dim"))
 
     def _show_table(self, out: Console) -> None:

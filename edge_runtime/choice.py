@@ -9,27 +9,45 @@ from edge_runtime.errors import BackendError, UsageError
 from edge_runtime.manifest import Artifact, Manifest
 from edge_runtime.tuned import find_tuned
 
-__all__ = ["Choice", "choose"]
+__all__ = ["Choice", "candidates", "choose"]
 
 _DEVICE = "cpu"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An artifact, the name of the backend that runs it, and what the user must be told about the choice."""
+    """An artifact, the name of the backend that runs it, and what is to be told about the choice.
+
+    ``note`` belongs to every answer: another artifact answers than was to be expected. ``hint`` is for whoever started
+    the program: nothing was measured on this device yet.
+    """
 
     artifact: Artifact
     backend: str
     note: str | None
+    hint: str | None = None
 
 
-def choose(manifest: Manifest, artifact: str | None = None, backend: str = "auto") -> Choice:
+def candidates(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return every pair of an artifact and a backend that runs its format and is installed here."""
+    kinds = [*BACKENDS.values(), *VARIANTS.values()]
+    return [
+        (artifact.name, kind.name)
+        for artifact in manifest.artifacts
+        for kind in kinds
+        if kind.format == artifact.format and why_unavailable(kind) is None
+    ]
+
+
+def choose(
+    manifest: Manifest, artifact: str | None = None, backend: str = "auto", threads: int | None = None
+) -> Choice:
     """Choose an artifact and its backend.
 
     A named artifact is taken. Otherwise a named backend takes its format's artifact: the recommended one,
     or the first in the manifest. With neither, what ``edge-runtime tune`` found quickest on this device is
-    taken, where it was run; else the manifest's recommendation for the CPU; where its backend is not installed,
-    the first artifact that can be opened here, with a note that says so.
+    taken, where it was run with this number of threads; else the manifest's recommendation for the CPU, with a hint;
+    where its backend is not installed, the first artifact that can be opened here, with a note that says so.
 
     Raises
     ------
@@ -58,12 +76,16 @@ def choose(manifest: Manifest, artifact: str | None = None, backend: str = "auto
                 remedy="leave --backend out, or name one of these",
             )
         return _installed(manifest, recommended if recommended in fitting and recommended else fitting[0], kind)
-    tuned = find_tuned(manifest)
+    tuned = find_tuned(manifest, threads)
     if tuned is not None and tuned.stale is None:
         named = backend_named(tuned.backend)
         if named is not None and why_unavailable(named) is None:
             return Choice(_artifact(manifest, tuned.artifact), named.name, None)
     choice = _recommended_or_first(manifest, recommended or manifest.artifacts[0])
+    if tuned is None and len({name for name, _ in candidates(manifest)}) > 1:
+        command = "edge-runtime tune" if threads is None else f"edge-runtime tune --threads {threads}"
+        words = f"Not tuned on this device yet: {choice.artifact.name} answers, and `{command}` finds what is quickest."
+        choice = replace(choice, hint=words)
     if tuned is not None and tuned.stale is not None:
         note = f"{tuned.stale} Answered by {choice.artifact.name} until `edge-runtime tune` is run again."
         choice = replace(choice, note=note if choice.note is None else f"{choice.note} {note}")

@@ -58,6 +58,8 @@ class Predictor:
     notes
         What every answer must say: that the model was trained on synthetic images, or that the artifact is
         not the recommended one.
+    hint
+        What whoever starts the program should hear once: that nothing was measured on this device yet. Or None.
     """
 
     def __init__(self, manifest: Manifest, choice: Choice, backend: Backend) -> None:
@@ -67,6 +69,7 @@ class Predictor:
         self.precision: str = choice.artifact.precision
         synthetic = manifest.provenance.trained_on_synthetic_data
         self.notes = tuple(note for note in (_SYNTHETIC if synthetic else None, choice.note) if note)
+        self.hint = choice.hint
         self._backend = backend
         self._running = threading.Lock()
 
@@ -86,8 +89,13 @@ class Predictor:
         BackendError
             The backend is not installed or cannot open the artifact.
         """
-        choice = choose(bundle.manifest, artifact, backend)
+        choice = choose(bundle.manifest, artifact, backend, threads)
         return cls(bundle.manifest, choice, open_backend(bundle, choice.artifact, choice.backend, threads))
+
+    @property
+    def opening_remarks(self) -> tuple[str, ...]:
+        """The notes, and the hint where there is one: what a long-running command says when it starts."""
+        return self.notes if self.hint is None else (*self.notes, self.hint)
 
     @property
     def versions(self) -> dict[str, str]:

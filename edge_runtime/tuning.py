@@ -9,17 +9,15 @@ from datetime import datetime, timezone
 
 import msgspec
 
-from edge_runtime import __version__
-from edge_runtime.backends import BACKENDS, VARIANTS, backend_named, why_unavailable
 from edge_runtime.bundle import Bundle
-from edge_runtime.cpu import cpu_model
+from edge_runtime.choice import candidates
 from edge_runtime.errors import BackendError, BundleError
 from edge_runtime.golden import load_golden
 from edge_runtime.predictor import Predictor
 from edge_runtime.selftest import ArtifactTest, compare_with_golden
-from edge_runtime.tuned import TuningRecord, package_version, tuning_file
+from edge_runtime.tuned import TuningRecord, conditions, tuning_file
 
-__all__ = ["Tuning", "candidates", "tune"]
+__all__ = ["Tuning", "tune"]
 
 
 @dataclass(frozen=True)
@@ -30,24 +28,14 @@ class Tuning:
     winner: ArtifactTest | None
 
 
-def candidates(bundle: Bundle) -> list[tuple[str, str]]:
-    """Return every pair of an artifact and a backend that runs its format and is installed here."""
-    kinds = [*BACKENDS.values(), *VARIANTS.values()]
-    return [
-        (artifact.name, kind.name)
-        for artifact in bundle.manifest.artifacts
-        for kind in kinds
-        if kind.format == artifact.format and why_unavailable(kind) is None
-    ]
-
-
 def tune(
     bundle: Bundle, threads: int | None = None, on_candidate: Callable[[str, str], None] = lambda _, __: None
 ) -> Tuning:
     """Measure every candidate on the golden vectors; the quickest of those that agree with them wins, and is kept.
 
     Agreeing: every decision is the full model's, and no probability is further off than the bundle allows for the
-    artifact. bfloat16 and what only answers "as it was built" can be named, and do not win.
+    artifact. bfloat16 and what only answers "as it was built" can be named, and do not win. What is kept counts for the
+    same number of threads only.
 
     Raises
     ------
@@ -56,7 +44,7 @@ def tune(
     """
     vectors = load_golden(bundle)
     tests = []
-    for artifact, backend in candidates(bundle):
+    for artifact, backend in candidates(bundle.manifest):
         on_candidate(artifact, backend)
         try:
             with Predictor.open(bundle, artifact, backend, threads) as predictor:
@@ -67,27 +55,22 @@ def tune(
     agreeing = [test for test in tests if test.status == "agrees" and test.p50_ms is not None]
     winner = min(agreeing, key=lambda test: test.p50_ms or 0.0, default=None)
     if winner is not None:
-        _keep(bundle, winner, tests)
+        _keep(bundle, winner, tests, threads)
     return Tuning(tuple(tests), winner)
 
 
-def _keep(bundle: Bundle, winner: ArtifactTest, tests: list[ArtifactTest]) -> None:
-    kind = backend_named(winner.backend)
-    assert kind is not None
+def _keep(bundle: Bundle, winner: ArtifactTest, tests: list[ArtifactTest], threads: int | None) -> None:
     record = TuningRecord(
         artifact=winner.artifact,
         backend=winner.backend,
-        cpu=cpu_model(),
-        package=kind.package,
-        package_version=package_version(kind.package) or "unknown",
-        runtime_version=__version__,
+        conditions=conditions(),
         measured=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         table=[
             {"artifact": t.artifact, "backend": t.backend, "status": t.status, "p50_ms": t.p50_ms, "why": t.why}
             for t in tests
         ],
     )
-    path = tuning_file(bundle.manifest)
+    path = tuning_file(bundle.manifest, threads)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -32,6 +32,8 @@ from edge_runtime.predictor import Predictor
 if TYPE_CHECKING:
     from edge_runtime.radiograph import Radiograph
 
+    Read = Callable[[str | Path], Radiograph]
+
 __all__ = ["command"]
 
 _MANY = 4
@@ -152,13 +154,18 @@ def command(
             sinks.append(write_line)
             for note in predictor.notes:
                 click.echo(note, err=True)
+            if predictor.hint is not None and sys.stderr.isatty():
+                click.echo(predictor.hint, err=True)
         else:
             from edge_runtime.answer_view import AnswerView
 
             view = stack.enter_context(AnswerView(predictor))
             sinks.append(view.add)
         wanted = (item for item in chain(first, inputs) if _left(item, held))
-        outcomes = _outcomes(bundle, predictor, wanted, jobs, pool, partial(pool.read, frame=frame, window=window))
+        read: Read = partial(pool.read, frame=frame, window=window)
+        if len(first) == 1:
+            read = partial(_read_the_only_one, pool, read)
+        outcomes = _outcomes(bundle, predictor, wanted, jobs, pool, read)
         draw = _draw_nothing if pictures is None else pictures.add
         return 0 if _answer_all(outcomes, draw, sinks, total if watched else None) else 1
 
@@ -167,6 +174,13 @@ def _jobs(files: int) -> int:
     from edge_runtime.batch import usable_cores
 
     return usable_cores() if files >= _BATCH else 1
+
+
+def _read_the_only_one(pool: DecodingPool, read: Read, path: str | Path) -> Radiograph:
+    try:
+        return read(path)
+    finally:
+        pool.close()  # gives its memory back before the model needs its own
 
 
 def _left(item: InputFile | Answer, held: set[str]) -> bool:
@@ -179,7 +193,7 @@ def _outcomes(
     inputs: Iterator[InputFile | Answer],
     jobs: int,
     pool: DecodingPool,
-    read: Callable[[str | Path], Radiograph],
+    read: Read,
 ) -> Iterator[Outcome]:
     if jobs > 1:
         from edge_runtime.batch import answer_in_order

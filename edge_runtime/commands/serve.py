@@ -155,7 +155,7 @@ def command(
         predictor = stack.enter_context(Predictor.open(bundle, artifact, backend, threads))
         records = None if keep_nothing else stack.enter_context(Records(site))
         accounts = None if no_login else stack.enter_context(closing(Accounts(site)))
-        for note in predictor.notes:
+        for note in predictor.opening_remarks:
             click.echo(note, err=True)
         # a site's own certificate is used where others can come in; on loopback only if it was asked for
         use_tls = not without_tls and (given is not None or (tls.there and not is_loopback(host)))

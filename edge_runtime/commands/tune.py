@@ -29,42 +29,55 @@ _NOTHING_AGREES = 10
 def command(bundle_path: Path, forget: bool, as_json: bool, threads: int | None) -> int:
     """Measure every artifact of BUNDLE on every backend that is installed here, against the golden vectors.
 
-    The quickest that agrees is what `--backend auto` takes from now on, on this device, with this bundle, until the CPU
-    or the backend's version changes. Exit code 0; 10 where nothing agrees.
+    The quickest that agrees is what `--backend auto` takes from now on, on this device, with this bundle, until the
+    CPU, the GPU, a backend's version or ours changes. Measured twice: with as many threads as the backend likes, for a
+    file at a time, and with one, for folders, where each core has a file of its own; or once, with --threads.
+    Exit code 0; 10 where nothing agrees.
     """
+    from edge_runtime.batch import usable_cores
+    from edge_runtime.choice import candidates
     from edge_runtime.tuned import tuning_file
-    from edge_runtime.tuning import candidates, tune
+    from edge_runtime.tuning import tune
 
+    settings = [threads] if threads is not None or usable_cores() == 1 else [None, 1]
     with ExitStack() as stack:
         bundle = stack.enter_context(open_bundle(bundle_path))
-        path = tuning_file(bundle.manifest)
         if forget:
-            path.unlink(missing_ok=True)
+            path = tuning_file(bundle.manifest)
+            for kept in path.parent.glob(f"{path.name.partition('-')[0]}-threads-*.json"):
+                kept.unlink(missing_ok=True)
             click.echo("Forgotten: the bundle's recommendation answers.")
             return 0
         show = lambda _, __: None  # noqa: E731
         if sys.stderr.isatty():
             from edge_runtime.terminal import console
 
-            total, done = len(candidates(bundle)), [0]
+            total, done = len(settings) * len(candidates(bundle.manifest)), [0]
             status = stack.enter_context(console(sys.stderr).status("opening"))
 
             def show(artifact: str, backend: str) -> None:
                 done[0] += 1
                 status.update(f"{done[0]} of {total}: {artifact} on {backend}")
 
-        result = tune(bundle, threads, show)
+        results = [(setting, tune(bundle, setting, show)) for setting in settings]
+        paths = [tuning_file(bundle.manifest, setting) for setting in settings]
     if as_json:
         from edge_runtime.answer_lines import json_line
 
-        winner = (
-            None if result.winner is None else {"artifact": result.winner.artifact, "backend": result.winner.backend}
-        )
-        body = {"winner": winner, "kept_in": str(path), "candidates": [asdict(test) for test in result.tests]}
-        sys.stdout.buffer.write(json_line(body))
+        first, *more = [_body(setting, result, path) for (setting, result), path in zip(results, paths, strict=True)]
+        sys.stdout.buffer.write(json_line({**first, "one_thread": more[0] if more else None}))
     else:
-        _show(result, path)
-    return 0 if result.winner is not None else _NOTHING_AGREES
+        for (setting, result), path in zip(results, paths, strict=True):
+            if len(settings) > 1:
+                click.echo("One thread, for folders:" if setting else "A file at a time:")
+            _show(result, path)
+    return 0 if all(result.winner is not None for _, result in results) else _NOTHING_AGREES
+
+
+def _body(threads: int | None, result: Tuning, path: Path) -> dict[str, object]:
+    winner = None if result.winner is None else {"artifact": result.winner.artifact, "backend": result.winner.backend}
+    tests = [asdict(test) for test in result.tests]
+    return {"threads": threads, "winner": winner, "kept_in": str(path), "candidates": tests}
 
 
 def _show(result: Tuning, path: Path) -> None:
