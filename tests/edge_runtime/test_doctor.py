@@ -189,7 +189,7 @@ def test_disks_of_the_site_and_the_out_folder_are_looked_at(tmp_path: Path, monk
         assert str(full) in finding.found
         assert "records delete" in str(finding.remedy)
     monkeypatch.setenv("XDG_DATA_HOME", str(full))
-    assert only(examine(), "disk").word == "bad", "without a site, the one that the page would take"
+    assert only(examine(), "disk", "3 MB free").word == "bad", "without a site, the one that the page would take"
 
 
 def test_signatures(tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
