@@ -79,30 +79,49 @@ def export(site: Path, out: Path, no_images: bool, actor: str | None) -> int:
     return 0
 
 
+_passphrase_option = click.option(
+    "--passphrase-file", metavar="FILE", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The passphrase is its first line; else you are asked.",
+)  # fmt: skip
+
+
 @command.command("backup")
 @existing_site_option
-@click.argument("out", metavar="FILE.tar", type=click.Path(path_type=Path))
+@click.argument("out", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--encrypt", is_flag=True, help="Only a passphrase opens it. Without it nobody can, you neither.")
+@_passphrase_option
 @_actor_option
-def backup(site: Path, out: Path, actor: str | None) -> int:
-    """Write the whole site into one file, while it is in use. It holds patient data."""
+def backup(site: Path, out: Path, encrypt: bool, passphrase_file: Path | None, actor: str | None) -> int:
+    """Write the whole site into one file, while it is in use. It holds patient data.
+
+    Not in it: the folders of hot folder and node (--out), whose content the records have or can make again; the page's
+    accounts and certificates.
+    """
+    from edge_runtime.errors import UsageError
     from edge_runtime.records import Records
     from edge_runtime.records.backup import back_up
 
+    if passphrase_file is not None and not encrypt:
+        raise UsageError("a passphrase is for an encrypted backup", remedy="add --encrypt")
+    passphrase = _passphrase(passphrase_file, new=True) if encrypt else None
     with Records(site) as records:
-        count = back_up(records, out, actor=actor or _login())
-    click.echo(f"{count.studies} studies to {out}.")
+        count = back_up(records, out, actor=actor or _login(), passphrase=passphrase)
+    click.echo(f"{count.studies} studies to {out}{', encrypted' if encrypt else ''}.")
     return 0
 
 
 @command.command("restore")
-@click.argument("source", metavar="FILE.tar", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("source", metavar="FILE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--site", required=True, metavar="DIR", type=click.Path(path_type=Path), help="A new or empty folder.")
+@_passphrase_option
 @_actor_option
-def restore(source: Path, site: Path, actor: str | None) -> int:
+def restore(source: Path, site: Path, passphrase_file: Path | None, actor: str | None) -> int:
     """Unpack a backup to a new site, checked before it is put in place."""
+    from edge_runtime.records.backup import is_encrypted
     from edge_runtime.records.backup import restore as unpack
 
-    count = unpack(source, site, actor=actor or _login())
+    passphrase = _passphrase(passphrase_file, new=False) if is_encrypted(source) else None
+    count = unpack(source, site, actor=actor or _login(), passphrase=passphrase)
     click.echo(f"{count.studies} studies in {site}; files of {count.missing} were not in the backup.")
     return 0
 
@@ -148,6 +167,12 @@ def delete(site: Path, key: str | None, older_than: int | None, reason: str, yes
             err=True,
         )
     return 0 if not done.left and done.cleared else 1
+
+
+def _passphrase(file: Path | None, *, new: bool) -> str:
+    if file is None:
+        return str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=new, err=True))
+    return file.read_text("utf-8").partition("\n")[0].rstrip("\r")
 
 
 def _login() -> str:

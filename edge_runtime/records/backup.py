@@ -6,16 +6,24 @@ import os
 import shutil
 import tarfile
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from edge_runtime.records.database import DATABASE_NAME, RecordsError, make_private_folder
+from edge_runtime.records.on_disk import sync_folder, write_new
+from edge_runtime.records.sealed import MAGIC, SealedReader, SealedWriter
 from edge_runtime.records.store import Records
 
-__all__ = ["BackupCount", "back_up", "restore"]
+__all__ = ["BackupCount", "back_up", "is_encrypted", "restore"]
 
 _TOP = "site"
+_COPY = ".backup-"
+_LEFT_BEHIND_SECONDS = 3600
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -26,43 +34,46 @@ class BackupCount:
     missing: int
 
 
-def back_up(records: Records, out: Path, *, actor: str, on_study: Callable[[int], None] | None = None) -> BackupCount:
+def back_up(
+    records: Records,
+    out: Path,
+    *,
+    actor: str,
+    passphrase: str | None = None,
+    on_study: Callable[[int], None] | None = None,
+) -> BackupCount:
     """Write the whole site into one tar file (mode 0600), whole or not at all. Holds patient data.
 
     The database is copied first and is consistent in itself; a study that is deleted while its files are copied
-    stands in the backup without them.
+    stands in the backup without them. Files of studies outside the site's folder are not in it.
+
+    Parameters
+    ----------
+    passphrase
+        Encrypts the file (:mod:`edge_runtime.records.sealed`); nothing of it is ever on ``out``'s disk in the clear.
 
     Raises
     ------
     RecordsError
         ``out`` exists or cannot be written.
+    UsageError
+        The passphrase is shorter than 12 characters.
     """
     if out.exists():
         raise RecordsError(f"{out} exists already", remedy="name a file that does not exist")
-    records.log("backup", actor=actor)  # before: so that the backup's own log tells of it
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    studies = missing = 0
     try:
-        with tempfile.TemporaryDirectory(prefix="edge-runtime-", dir=out.parent) as folder:
-            copy = Path(folder) / DATABASE_NAME
-            records.database.copy_to(copy)
-            keys = _keys(copy)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-            with os.fdopen(descriptor, "wb") as stream:
-                with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
-                    archive.add(copy, f"{_TOP}/{DATABASE_NAME}", filter=_anonymous)
-                    for key in keys:
-                        source = records.files.folder(key)
-                        try:
-                            archive.add(source, f"{_TOP}/studies/{key[:2]}/{key}", filter=_anonymous)
-                        except FileNotFoundError:
-                            missing += 1
-                        studies += 1
-                        if on_study is not None:
-                            on_study(studies)
-                stream.flush()
-                os.fsync(stream.fileno())
+        with write_new(temporary) as stream:
+            if passphrase is None:
+                count = _write(records, stream, actor, False, on_study)
+            else:
+                sealed = SealedWriter(stream, passphrase)
+                count = _write(records, sealed, actor, True, on_study)
+                sealed.finish()
+            stream.flush()
+            os.fsync(stream.fileno())
         temporary.rename(out)
+        sync_folder(out.absolute().parent)
     except OSError as error:
         raise RecordsError(
             f"the backup {out} cannot be written", got=error.strerror or str(error),
@@ -70,16 +81,59 @@ def back_up(records: Records, out: Path, *, actor: str, on_study: Callable[[int]
         ) from error  # fmt: skip
     finally:
         temporary.unlink(missing_ok=True)
+    return count
+
+
+def _write(
+    records: Records,
+    stream: IO[bytes] | SealedWriter,
+    actor: str,
+    encrypted: bool,
+    on_study: Callable[[int], None] | None,
+) -> BackupCount:
+    records.log("backup", actor=actor, details={"encrypted": encrypted})  # before: the backup's own log tells of it
+    studies = missing = 0
+    for left_behind in records.site.glob(f"{_COPY}*"):  # by a backup that was killed
+        with suppress(OSError):
+            if left_behind.stat().st_mtime < time.time() - _LEFT_BEHIND_SECONDS:
+                shutil.rmtree(left_behind)
+    with tempfile.TemporaryDirectory(prefix=_COPY, dir=records.site) as folder:
+        copy = Path(folder) / DATABASE_NAME
+        records.database.copy_to(copy)
+        keys = _keys(copy)
+        with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="w|", format=tarfile.PAX_FORMAT) as archive:
+            archive.add(copy, f"{_TOP}/{DATABASE_NAME}", filter=_anonymous)
+            for key in keys:
+                source = records.files.folder(key)
+                try:
+                    archive.add(source, f"{_TOP}/studies/{key[:2]}/{key}", filter=_anonymous)
+                except FileNotFoundError:
+                    missing += 1
+                studies += 1
+                if on_study is not None:
+                    on_study(studies)
     return BackupCount(studies, missing)
 
 
-def restore(source: Path, site: Path, *, actor: str) -> BackupCount:
-    """Unpack a backup to ``site``, check it, and only then put it in place.
+def is_encrypted(source: Path) -> bool:
+    """Tell whether a backup needs a passphrase."""
+    with source.open("rb") as stream:
+        return stream.read(len(MAGIC)) == MAGIC
+
+
+def restore(source: Path, site: Path, *, actor: str, passphrase: str | None = None) -> BackupCount:
+    """Unpack a backup to ``site``, check it and only then put it in place.
+
+    Parameters
+    ----------
+    passphrase
+        Of an encrypted backup.
 
     Raises
     ------
     RecordsError
-        ``site`` is not empty; the file is no backup, is damaged, or its audit log does not hold.
+        ``site`` is not empty; the file is no backup, is damaged, its audit log does not hold, or the passphrase is
+        wrong or missing.
     """
     if site.exists() and any(site.iterdir()):
         raise RecordsError(
@@ -90,7 +144,16 @@ def restore(source: Path, site: Path, *, actor: str) -> BackupCount:
     shutil.rmtree(temporary, ignore_errors=True)
     make_private_folder(temporary)
     try:
-        _unpack(source, temporary)
+        with source.open("rb") as stream:
+            if not is_encrypted(source):
+                _unpack(source, stream, temporary)
+            elif passphrase is None:
+                raise RecordsError(f"the backup {source} is encrypted", remedy="give its passphrase")
+            else:
+                sealed = SealedReader(stream, passphrase)
+                _unpack(source, sealed, temporary)
+                while sealed.read(_PIECE):  # what follows the archive's end must be whole as well
+                    pass
         if not (temporary / DATABASE_NAME).is_file():
             raise RecordsError(f"{source} is no backup of a site", got=f"no {_TOP}/{DATABASE_NAME} in it")
         with Records(temporary) as records:
@@ -115,8 +178,8 @@ def restore(source: Path, site: Path, *, actor: str) -> BackupCount:
     return BackupCount(len(keys), missing)
 
 
-def _unpack(source: Path, target: Path) -> None:
-    with tarfile.open(source, "r:") as archive:
+def _unpack(source: Path, stream: IO[bytes] | SealedReader, target: Path) -> None:
+    with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|") as archive:
         for member in archive:
             parts = PurePosixPath(member.name).parts
             if not parts or parts[0] != _TOP or ".." in parts or "\\" in member.name or ":" in member.name:
@@ -126,11 +189,12 @@ def _unpack(source: Path, target: Path) -> None:
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
             elif member.isfile():
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                stream = archive.extractfile(member)
-                assert stream is not None
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-                with stream, os.fdopen(descriptor, "wb") as out:
-                    shutil.copyfileobj(stream, out, 1 << 20)
+                content = archive.extractfile(member)
+                assert content is not None
+                with content, write_new(path) as out:
+                    shutil.copyfileobj(content, out, _PIECE)
+                    out.flush()
+                    os.fsync(out.fileno())
             else:
                 raise RecordsError(f"{source} is no backup of a site", got=f"{member.name} is a link or a device")
 

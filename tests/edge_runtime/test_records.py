@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import multiprocessing
 import sqlite3
@@ -22,7 +23,7 @@ from edge_runtime.answer import Outcome, answer_file
 from edge_runtime.bundle import open_bundle
 from edge_runtime.errors import UsageError
 from edge_runtime.predictor import Predictor
-from edge_runtime.records import Records, RecordsError, StudyQuery, audit
+from edge_runtime.records import Records, RecordsError, StudyQuery, audit, sealed
 from edge_runtime.records.backup import back_up, restore
 from edge_runtime.records.deidentified import export_deidentified
 from tests.edge_runtime.conftest import write_dicom
@@ -514,6 +515,69 @@ def test_a_backup_restores_the_site(records: Records, predictor: Predictor, tmp_
     with pytest.raises(RecordsError):
         restore(out, tmp_path / "broken", actor="Ada")
     assert not (tmp_path / "broken").exists()
+
+
+def test_an_encrypted_backup_opens_with_its_passphrase_alone(
+    records: Records, predictor: Predictor, tmp_path: Path, run_command: Callable[..., Any]
+) -> None:
+    film = tmp_path / "Doe Jane.dcm"
+    write_dicom(film, PatientID="SECRET-4711", PixelData=np.random.default_rng(1).bytes(320 * 288))
+    keys = [add(records, predictor, film), add(records, predictor, picture(tmp_path, 1))]
+    out, plain, word = tmp_path / "site.sealed", tmp_path / "site.tar", tmp_path / "passphrase"
+    word.write_text("correct horse battery\n")
+    backup = ("records", "backup", "--site", records.site)
+    assert run_command(*backup, out, "--encrypt", "--passphrase-file", word).exit_code == 0
+    assert run_command(*backup, plain).exit_code == 0
+    for secret in (b"SECRET-4711", b"Doe Jane", b"SQLite", keys[0].encode()):
+        assert secret in plain.read_bytes()
+        assert secret not in out.read_bytes()
+    assert not list(records.site.glob(".backup*"))
+    restoring = ("records", "restore", out, "--site", tmp_path / "again", "--passphrase-file", word)
+    assert run_command(*restoring).exit_code == 0
+    with Records(tmp_path / "again") as again:
+        assert {s.key for s in again.all_studies()} == set(keys)
+        assert again.verify_audit(with_files=True).problems == ()
+    word.write_text("correct horse buttery")
+    wrong = run_command("records", "restore", out, "--site", tmp_path / "wrong", "--passphrase-file", word)
+    assert wrong.exit_code == 1
+    assert "the passphrase is wrong" in wrong.stderr
+    assert not (tmp_path / "wrong").exists()
+    with pytest.raises(RecordsError, match="is encrypted"):
+        restore(out, tmp_path / "wrong", actor="Ada")
+    with pytest.raises(UsageError, match="too short"):
+        back_up(records, tmp_path / "short", actor="Ada", passphrase="eleven char")
+    assert not (tmp_path / "short").exists()
+
+
+def test_a_sealed_file_does_not_open_when_anything_of_it_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealed, "_COST", (4, 8, 1))
+    monkeypatch.setattr(sealed, "_PIECE", 100)
+    for length in (0, 1, 99, 100, 101, 200, 250):
+        content = np.random.default_rng(length).bytes(length)
+        file = io.BytesIO()
+        writer = sealed.SealedWriter(file, "correct horse battery")
+        for start in range(0, length, 37):
+            writer.write(content[start : start + 37])
+        writer.finish()
+        whole = file.getvalue()
+        assert sealed.SealedReader(io.BytesIO(whole), "correct horse battery").read() == content
+        pieces = len(whole) - 27
+        assert pieces == length + 16 * max(1, -(-length // 100))
+    first, second, third = whole[27:143], whole[143:259], whole[259:]
+    flipped = bytearray(whole)
+    flipped[20] ^= 1  # the salt
+    changed = [
+        whole[:-1], whole + b"x", whole[:27] + second + first + third, whole[:27] + first + second,
+        whole[:27] + first + third, whole[:27] + second + third, bytes(flipped), whole[:27], whole[:10],
+    ]  # fmt: skip
+    for position in (30, 150, len(whole) - 1):
+        flipped = bytearray(whole)
+        flipped[position] ^= 1
+        changed.append(bytes(flipped))
+    for number, bad in enumerate(changed):
+        with pytest.raises(RecordsError):
+            sealed.SealedReader(io.BytesIO(bad), "correct horse battery").read()
+            pytest.fail(f"change {number} was not found")
 
 
 def test_a_failed_write_leaves_no_study(
