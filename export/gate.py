@@ -69,6 +69,12 @@ class TappedBody(nn.Sequential):
                 tapped = x
         return x, tapped
 
+    def until_tap(self, x: Tensor) -> Tensor:
+        """The gate's map alone, without running what lies behind it."""
+        for child in list(self)[: self.tap + 1]:
+            x = child(x)
+        return x
+
     @torch.no_grad()
     def _edges(self, size: int) -> list[int]:
         """Edge of each child's map; 0 of what is no map."""

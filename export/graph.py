@@ -137,6 +137,11 @@ class DeployableGraph(nn.Module):
         last, tapped = self.body(self.normalization(grey))
         return self._answer(last, tapped), gate_features(tapped)
 
+    def look_only(self, grey: Tensor) -> Tensor:
+        """What a gate looks at, float [N, F], without an answer: a third quicker than :meth:`look`."""
+        assert isinstance(self.body, TappedBody)
+        return gate_features(self.body.until_tap(self.normalization(grey)))
+
     def _answer(self, last: Tensor, tapped: Tensor) -> GraphOutputs:
         logits, heatmap, embedding = self.head(last)
         probabilities = torch.softmax(logits / self.temperature, dim=1)

@@ -189,10 +189,12 @@ class _Looking:
             for batch in _batches(grey):
                 for place, change in enumerate(changes):
                     changed = torch.cat([change(image, number + n) for n, image in enumerate(batch)])
-                    outputs, seen = self._graph.look(changed)
-                    features[place].append(seen.double().numpy())
                     if place == 0:
+                        outputs, seen = self._graph.look(changed)
                         probabilities.append(outputs.probabilities.double().numpy())
+                    else:
+                        seen = self._graph.look_only(changed)
+                    features[place].append(seen.double().numpy())
                 number += len(batch)
         return [Seen(np.concatenate(parts)) for parts in features], np.concatenate(probabilities)
 

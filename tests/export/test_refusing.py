@@ -158,7 +158,9 @@ def test_the_gate_looks_at_the_last_map_of_a_sixteenth() -> None:
 
     body = torch.nn.Sequential(*(halve(3 + n) for n in range(5)))  # edges 32, 16, 8, 4, 2 of 64
     tapped = TappedBody(body, 64)
-    last, middle = tapped(torch.zeros(1, 3, 64, 64))
+    picture = torch.rand(1, 3, 64, 64)
+    last, middle = tapped(picture)
+    assert torch.equal(tapped.until_tap(picture), middle)
     assert (tapped.tap, last.shape[1:], middle.shape[1:]) == (3, (8, 2, 2), (7, 4, 4))
     assert [name for name, _ in tapped.named_children()] == [name for name, _ in body.named_children()]
 
