@@ -76,11 +76,13 @@ def study(key: str) -> Response:
 
 @blueprint.delete(f"/studies/{KEY}")
 @administrators_only
-def delete(key: str) -> tuple[str, int]:
-    """Delete a study; the log keeps that it was, and why."""
+def delete(key: str) -> tuple[Response | str, int]:
+    """Delete a study; the log keeps that it was, and why. 200 instead of 204 where something of it is still there."""
     records = records_or_404()
     present_study(records, key)
-    records.delete(key, actor=current_actor(), reason=_text(_body(), "reason", 300))
+    done = records.delete(key, actor=current_actor(), reason=_text(_body(), "reason", 300))
+    if done.left or not done.cleared:
+        return jsonify({"left": [str(path) for path in done.left], "cleared": done.cleared}), 200
     return "", 204
 
 

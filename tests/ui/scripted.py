@@ -137,6 +137,7 @@ class ScriptedPredictor:
     backend_name = "onnxruntime"
     precision = "fp32"
     notes: tuple[str, ...] = ()
+    opening_remarks: tuple[str, ...] = ()
 
     def __init__(self, probabilities: Mapping[str, float] = CLEAR) -> None:
         self.manifest = scripted_bundle().manifest

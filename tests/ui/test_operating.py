@@ -99,7 +99,7 @@ def test_choosing_on_a_coarse_curve(open_page: OpenPage, records: Records) -> No
     with listening(site(scripted_bundle(operating_curve=coarse_curve()), records)) as url:
         page = open_page(at=url + "operating-point")
         page.locator("#curve polyline").wait_for()
-        assert page.get_by_text("There is no curve of normal, pneumonia").is_visible()
+        assert page.get_by_text("This bundle has no curve of normal, pneumonia").is_visible()
         assert "7 radiographs of this class and 19 others" in page.locator("#few").inner_text()
         assert page.locator("#curve .dot-of-curve").count() == 4
         assert page.locator("#threshold-value").inner_text() == "40.0 %"  # the counted one nearest to one half

@@ -204,6 +204,17 @@ def test_deleting_is_logged_and_takes_the_files(administrator: Client, records: 
     assert records.verify_audit().problems == ()
 
 
+def test_what_could_not_be_deleted_is_said(administrator: Client, records: Records, tmp_path: Path) -> None:
+    client, header = administrator
+    key = study(administrator)
+    stubborn = tmp_path / "done" / "chest.dcm"
+    (stubborn / "inside").mkdir(parents=True)  # a folder where the file was: it cannot be unlinked
+    records.note_files(key, [stubborn])
+    response = client.delete(f"/api/v1/studies/{key}", json={"reason": "sent twice"}, headers=header)
+    assert (response.status_code, response.get_json()["left"]) == (200, [str(stubborn)])
+    assert client.get(f"/api/v1/studies/{key}").status_code == 404
+
+
 def test_the_report_is_one_page_with_the_disclaimer(reader: Client) -> None:
     key = study(reader)
     say(reader, key, verdict="agree")

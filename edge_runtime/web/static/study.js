@@ -114,8 +114,19 @@ document.getElementById("delete")?.addEventListener("click", () => dialog.showMo
 document.getElementById("keep").addEventListener("click", () => dialog.close());
 document.getElementById("delete-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  await ask(address, { method: "DELETE", body: { reason: event.target.elements.reason.value } });
-  location.assign(place.dataset.worklist);
+  const left = await ask(address, { method: "DELETE", body: { reason: event.target.elements.reason.value } });
+  if (left) showLeft(left);
+  else location.assign(place.dataset.worklist);
 });
+
+/** The study is gone; something of it could not be removed yet. */
+function showLeft({ left }) {
+  const link = make("a", "button", t("Worklist"));
+  link.href = place.dataset.worklist;
+  dialog.replaceChildren(make("h2", "", t("Deleted, but not everywhere")),
+    make("p", "", t("Some of it could not be removed yet: a drive is away, or another program is busy with it. It is tried again by itself with the next deletion.")),
+    ...left.map((path) => make("p", "hint", path)), link);
+  link.focus();
+}
 
 open();

@@ -53,7 +53,10 @@ export function explanationOf({ explanation, message, remedy }) {
 
 /** What is said aloud when an answer arrives. */
 export function spokenAnswer(name, answer) {
-  if (answer.status === "ok") return `${name}: ${labelName(answer.label)}, ${percent(answer.probabilities[answer.label])}`;
+  if (answer.status === "ok") {
+    const first = `${name}: ${labelName(answer.label)}, ${percent(answer.probabilities[answer.label])}`;
+    return [first, answer.refer ? setLine(answer) : caution(answer)].filter(Boolean).join(". ");
+  }
   const { title, message } = explanationOf(answer);
   return `${name}: ${title}. ${message}`;
 }
