@@ -43,6 +43,8 @@ def note(connection: sqlite3.Connection, key: str, paths: Iterable[Path]) -> Non
     """Note where files of a study lie; what is noted already is fine."""
     rows = [(os.fsencode(path.absolute()), key) for path in paths]
     connection.executemany("INSERT OR IGNORE INTO filed VALUES (?, ?)", rows)
+    # a file that was to be removed, and whose place is taken anew
+    connection.executemany("DELETE FROM removals WHERE path = ?", [row[:1] for row in rows])
 
 
 def noted(connection: sqlite3.Connection, key: str) -> list[Path]:

@@ -330,7 +330,10 @@ class Records:
             with self.database.writing() as connection:
                 self._present(connection, key)
                 deletion.delete_rows(connection, key, _next_revision(connection), actor, reason)
-        return deletion.remove_files(self.database, self.files, keys)
+        done = deletion.remove_files(self.database, self.files, keys)
+        if done.left or not done.cleared:  # names of files may name patients: the log has their number alone
+            self.log("deletion unfinished", actor=actor, details={"files": len(done.left), "cleared": done.cleared})
+        return done
 
     def log(
         self, action: str, *, actor: str, subject: str | None = None, details: dict[str, Any] | None = None

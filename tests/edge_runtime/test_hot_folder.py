@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import sqlite3
 import stat
 import sys
 import threading
@@ -17,9 +18,9 @@ import pytest
 from click.testing import Result
 from PIL import Image
 
-from benchmarks.kill_endurance import endure_watch
+from benchmarks.kill_endurance import Place, Report, after_a_kill, at_the_end, endure_watch
 from edge_runtime import hot_folder as hot_folder_module
-from edge_runtime.answer import Outcome
+from edge_runtime.answer import Outcome, answer_file
 from edge_runtime.bundle import open_bundle
 from edge_runtime.decoding import DecodingPool
 from edge_runtime.errors import BackendError
@@ -338,6 +339,37 @@ def test_names_cannot_leave_their_folder(intake: Intake, inbox: Path) -> None:
     filed = intake.deal_with(intake.take(strange))
     assert filed.path.parent == intake.out / "done"
     assert filed.path.name.isprintable()
+
+
+def test_the_endurance_run_would_see_what_it_looks_for(intake: Intake, inbox: Path, chest_png: Path) -> None:
+    records = intake._records
+    place = Place(records.site.parent, [], b"")
+    first = intake.deal_with(intake.take(Path(shutil.copy(chest_png, inbox))))
+
+    def found(*acknowledged: str) -> str:
+        report = Report("watch", 1, 0)
+        after_a_kill(report, place, {first.study.key}, set(acknowledged))
+        return "; ".join(report.problems)
+
+    assert found() == ""
+    assert "object 1.2.3 was acknowledged and is gone" in found("1.2.3")
+    report = Report("watch", 1, 0, handed_over=2)
+    at_the_end(report, place, {first.study.content_sha256, "another"}, set(), set())
+    assert "2 were handed over, 1 are recorded" in str(report.problems)
+    first.result.unlink()
+    report = Report("watch", 1, 0, handed_over=1)
+    at_the_end(report, place, {first.study.content_sha256}, set(), set())
+    assert "is not in done/" in str(report.problems)
+    outcome = answer_file(intake._predictor, chest_png)
+    records.add_answer(first.study.key, outcome, intake._predictor.manifest, actor="twice")
+    assert "has 2 answers" in found()
+    connection = sqlite3.connect(records.database.path)
+    connection.execute("UPDATE answers SET label = 'another'")
+    connection.commit()
+    connection.close()
+    assert "was changed past the log" in found()
+    records.delete(first.study.key, actor="Ada", reason="a test")
+    assert "was answered and is gone" in found()
 
 
 def test_kills_lose_nothing_and_repeat_nothing(tiny_bundle: Path, tmp_path: Path) -> None:

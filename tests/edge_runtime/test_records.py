@@ -248,20 +248,26 @@ def test_deletion_reaches_files_outside_the_site(records: Records, predictor: Pr
     other, away = tmp_path / "done" / "other.dcm", tmp_path / "drive" / "film.dcm"
     for path in (*paths[:2], other, away):
         path.write_text("patient data")
-    records.note_files(keys[0], [*paths, away])
+    records.note_files(keys[0], [*paths, away, tmp_path / "drive" / "again.dcm"])
     records.note_files(keys[1], [other])
-    assert set(records.noted_files(keys[0])) == {*paths, away}
+    assert set(records.noted_files(keys[0])) == {*paths, away, tmp_path / "drive" / "again.dcm"}
     with pytest.raises(RecordsError, match="no study"):
         records.note_files("0" * 32, [other])
     (tmp_path / "drive").rename(tmp_path / "unplugged")
     deletion = records.delete(keys[0], actor="Ada", reason="asked for")
-    assert deletion.left == (away,)
+    assert set(deletion.left) == {away, tmp_path / "drive" / "again.dcm"}
+    [unfinished] = [e for e in records.audit_entries() if e.action == "deletion unfinished"]
+    assert unfinished.details == {"files": 2, "cleared": True}
     assert sorted(p.name for p in (tmp_path / "done").iterdir()) == ["other.dcm"]
     assert b"Doe Jane" not in everything(records.site)
+    taken_anew = tmp_path / "drive" / "again.dcm"
+    records.note_files(keys[1], [taken_anew])
     (tmp_path / "unplugged").rename(tmp_path / "drive")
+    taken_anew.write_text("of another study")
     with Records(records.site):  # opened again: what was away is removed now
         assert not away.exists()
     assert other.exists()
+    assert taken_anew.exists()
 
 
 def test_records_of_the_first_schema_are_brought_up(records: Records, predictor: Predictor, tmp_path: Path) -> None:
