@@ -117,7 +117,7 @@ def take_all(page: Any, url: str, records: Records) -> None:
     visit("worklist", "#rows tr", "worklist")
     visit(*study_page, "study", WHOLE)
     visit("here", ".confusion", "here")
-    visit(f"studies/{key}/report", ".report", "report", {"width": 1000, "height": 1250})
+    visit(f"studies/{key}/report", ".report", "report", {"width": 1000, "height": 1340})
     visit(f"compare?first={key}&second={answered[4].key}", "[data-part=label]:not(:empty)", "compare", TALL)
     visit("worklist", "#rows tr", "phone-worklist", PHONE)
     visit(*study_page, "phone-study", PHONE)
