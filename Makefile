@@ -64,8 +64,9 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# with the extras node and openvino, so that every command can be installed from the stick
 wheelhouse: $(STAMP)
-	$(BIN)/python offline/wheelhouse.py --out wheelhouse
+	$(BIN)/python offline/wheelhouse.py --out wheelhouse --extra node --extra openvino
 
 clean:
 	rm -rf $(VENV) $(DEMO)

@@ -27,11 +27,25 @@ mkdir -p "$(dirname -- "$target")"
 "$new/bin/python" -m pip install --quiet --no-index --find-links "$here/$machine" --require-hashes \
     --requirement "$here/requirements-$machine.txt"
 "$new/bin/edge-runtime" --version >/dev/null
+# scripts and pyvenv.cfg name the environment by its path, which is about to change
+"$new/bin/python" - "$new" "$target" <<'END'
+import pathlib, sys
+old, new = (name.encode() for name in sys.argv[1:])
+folder = pathlib.Path(sys.argv[1])
+for path in [folder / "pyvenv.cfg", *(folder / "bin").iterdir()]:
+    if path.is_file() and not path.is_symlink():
+        content = path.read_bytes()
+        if old in content and b"\0" not in content:
+            path.write_bytes(content.replace(old, new))
+END
 rm -rf "$target.old"
 [ ! -e "$target" ] || mv "$target" "$target.old"
 mv "$new" "$target"
-# a script names its interpreter by its path, which has changed
-sed -i "1s|^#!.*|#!$target/bin/python|" "$target/bin/edge-runtime"
+if ! "$target/bin/edge-runtime" --version >/dev/null; then
+    rm -rf "$target"
+    [ ! -e "$target.old" ] || mv "$target.old" "$target"
+    fail "what was installed does not run; the old one is back" "please report it"
+fi
 rm -rf "$target.old"
 
 echo "Installed: $target/bin/edge-runtime ($("$target/bin/edge-runtime" --version))"

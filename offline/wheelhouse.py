@@ -1,9 +1,10 @@
 """Collect the wheels that a device without a network needs, for each kind of machine, with their hashes.
 
-    python offline/wheelhouse.py [--out wheelhouse] [--machine x86_64 --machine aarch64] [--extra openvino]
+    python offline/wheelhouse.py [--out wheelhouse] [--machine x86_64 --machine aarch64] [--extra node --extra openvino]
 
-For each machine: a folder of wheels and ``requirements-<machine>.txt``, which pins every one by version and SHA-256 and
-is what ``install.sh`` installs from. Needs a network, pip and the package ``build``; installs nothing here.
+The extras ``node`` (DICOM network) and ``openvino`` come along unless others are named; ``--base`` leaves all out. For
+each machine: a folder of wheels and ``requirements-<machine>.txt``, which pins every one by version and SHA-256 and is
+what ``install.sh`` installs from. Needs a network, pip and the package ``build``; installs nothing here.
 """
 
 from __future__ import annotations
@@ -16,12 +17,18 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-# what a wheel may be built for: newest first; pip takes the first that fits
+# what a wheel may be built for, the oldest glibc first, which runs on most: pip takes the first that there is. Ubuntu
+# 22.04 and JetPack 6 have 2.35, Debian 12 has 2.36
+GLIBC = tuple(f"manylinux{suffix}" for suffix in ("2014", "_2_17", "_2_27", "_2_28", "_2_31", "_2_34", "_2_35"))
 PLATFORMS = {
-    "x86_64": ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"),
-    "aarch64": ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64"),
+    **{machine: tuple(f"{glibc}_{machine}" for glibc in GLIBC) for machine in ("x86_64", "aarch64")},
     "windows": ("win_amd64",),
 }
+EXTRAS = ("node", "openvino")
+COPIED = (
+    *("install.sh", "install.ps1", "README.md"),
+    *(f"edge-runtime-{name}.service" for name in ("watch", "receive", "serve")),
+)
 
 
 def main() -> int:
@@ -29,9 +36,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("wheelhouse"))
     parser.add_argument("--machine", action="append", choices=sorted(PLATFORMS), help="repeat it; else x86_64, aarch64")
-    parser.add_argument("--extra", action="append", default=[], help="extras of ours, such as openvino, node")
+    parser.add_argument("--extra", action="append", help=f"repeat it; else {', '.join(EXTRAS)}")
+    parser.add_argument("--base", action="store_true", help="no extras")
     parser.add_argument("--python", default=f"{sys.version_info.major}.{sys.version_info.minor}")
     options = parser.parse_args()
+    extras = [] if options.base else options.extra or list(EXTRAS)
     machines = options.machine or ["x86_64", "aarch64"]
     out = options.out
     temporary = out.with_name(f".{out.name}.part")
@@ -42,10 +51,10 @@ def main() -> int:
         for machine in machines:
             print(f"== {machine}, Python {options.python}", flush=True)
             wheels = temporary / machine
-            download(ours, wheels, PLATFORMS[machine], options.python, options.extra)
+            download(ours, wheels, PLATFORMS[machine], options.python, extras)
             write_requirements(wheels, temporary / f"requirements-{machine}.txt")
         ours.unlink()
-        for name in ("install.sh", "install.ps1", "edge-runtime-watch.service", "README.md"):
+        for name in COPIED:
             shutil.copy(HERE / name, temporary)
         (temporary / "PYTHON").write_text(options.python + "\n")
         if out.exists():
@@ -54,7 +63,7 @@ def main() -> int:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    print(f"{out}: {size / 1e6:.0f} MB for {', '.join(machines)}")
+    print(f"{out}: {size / 1e6:.0f} MB for {', '.join(machines)}, with {', '.join(extras) or 'no extras'}")
     return 0
 
 
