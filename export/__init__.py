@@ -2,8 +2,9 @@
 
 As a library::
 
-    from export import DeployableGraph, build_bundle, check_parity
+    from export import DeployableGraph, build_bundle, check_parity, quantize_run
 
+    quantize_run("runs/a", "data")  # climbs the ladder, writes runs/a/quantization.toml
     build_bundle("runs/a", "data", "bundle")  # the commands' work, with a callback for progress
     report = check_parity("bundle", "runs/a", "data", split="test")
     graph = DeployableGraph(classifier, size=240, normalization="imagenet", temperature=1.0)
@@ -22,9 +23,13 @@ if TYPE_CHECKING:
     from export.errors import ExportError, ParityFailure
     from export.explain import Explanation, explain_artifact
     from export.graph import DeployableGraph, deployable_graph
+    from export.naive import build_naive_bundle
     from export.parity import check_parity
     from export.parity_limits import Limits, load_limits
     from export.parity_result import ArtifactParity, ParityReport
+    from export.quantization.judging import Target
+    from export.quantization.quantize import QuantizeResult, quantize_run
+    from export.quantization.settings import QuantizationSettings
     from train.run import load_run
 
 __all__ = [
@@ -38,17 +43,27 @@ __all__ = [
     "Limits",
     "ParityFailure",
     "ParityReport",
+    "QuantizationSettings",
+    "QuantizeResult",
+    "Target",
     "add_artifact",
     "bench_bundle",
     "build_bundle",
+    "build_naive_bundle",
     "check_parity",
     "deployable_graph",
     "explain_artifact",
     "load_limits",
     "load_run",
+    "quantize_run",
 ]
 
 _HOMES = {
+    "build_naive_bundle": "export.naive",
+    "QuantizationSettings": "export.quantization.settings",
+    "Target": "export.quantization.judging",
+    "quantize_run": "export.quantization.quantize",
+    "QuantizeResult": "export.quantization.quantize",
     "Added": "export.add",
     "ArtifactParity": "export.parity_result",
     "BenchReport": "export.bench",

@@ -20,8 +20,9 @@ from edge_runtime.backends import backend_for_format, why_unavailable
 from edge_runtime.bundle import open_bundle
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.manifest import Artifact
-from export.cpu import cpu_features, cpu_model
+from export.environment import describe_environment
 from export.errors import ExportError
+from export.other_backends import ALL, named_backends, row_name
 
 __all__ = ["EAGER", "BenchReport", "BenchRow", "bench_bundle", "bench_object", "default_threads"]
 
@@ -34,10 +35,12 @@ OnTurn = Callable[[str, int, int], None]
 
 @dataclasses.dataclass(frozen=True)
 class BenchRow:
-    """One artifact at one number of threads.
+    """One artifact on one backend at one number of threads.
 
     Attributes
     ----------
+    name
+        Of the artifact; on another backend than its own with that in brackets: ``openvino-fp32 (bf16)``.
     load_ms
         Imports and opening, in a fresh process whose files the system may have cached.
     first_ms
@@ -69,6 +72,8 @@ class BenchRow:
     runs: int = 0
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
     error: str | None = None
+    artifact: str | None = None
+    """The artifact's name in the bundle; None for the full model."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +101,7 @@ def bench_bundle(
     run: str | Path | None = None,
     artifacts: Sequence[str] = (),
     threads: Sequence[int] | None = None,
+    backends: Sequence[str] = (ALL,),
     image: tuple[int, int] = (512, 424),
     runs: int = 100,
     rounds: int = 5,
@@ -117,6 +123,9 @@ def bench_bundle(
         Names; all by default.
     threads
         Numbers of threads; :func:`default_threads` by default.
+    backends
+        Other backends beside each artifact's own, such as ``openvino-bf16``; by default all that this device opens,
+        GPUs too.
     image
         Height and width in pixels of the noise that stands for a radiograph.
     runs
@@ -133,14 +142,12 @@ def bench_bundle(
     with open_bundle(bundle) as opened:
         name = opened.manifest.name
         chosen = _chosen(opened.manifest.artifacts, artifacts)
+    rows_of = [_job(artifact, None) for artifact in chosen]
+    rows_of += [_job(artifact, backend) for artifact, backend in named_backends(backends, chosen)]
     before = _load()
     jobs: list[BenchRow] = []
     for count in counts:
-        jobs += [
-            BenchRow(a.name, backend_for_format(a.format).name, a.precision, count, sum(f.bytes for f in a.files),
-                     error=why_unavailable(backend_for_format(a.format)))
-            for a in chosen
-        ]  # fmt: skip
+        jobs += [dataclasses.replace(row, threads=count) for row in rows_of]
         if run is not None:
             from train.run import CHECKPOINT_NAME
 
@@ -178,7 +185,7 @@ def bench_object(report: BenchReport) -> dict[str, Any]:
     return {
         "schema_version": 1,
         **dataclasses.asdict(report),
-        "environment": {"cpu": cpu_model(), "cpu_features": list(cpu_features()), "cores": os.cpu_count()},
+        "environment": describe_environment(),
     }
 
 
@@ -189,7 +196,9 @@ class _Worker:
         what = {
             "bundle": str(Path(bundle).resolve()),
             "run": None if run is None else str(Path(run).resolve()),
-            "artifact": None if row.name == EAGER else row.name,
+            "adapter": _adapter_of(run),
+            "artifact": row.artifact,
+            "backend": row.backend,
             "threads": row.threads,
             "height": image[0],
             "width": image[1],
@@ -253,6 +262,25 @@ def _row(job: BenchRow, worker: _Worker | None, times: list[float]) -> BenchRow:
         throughput=1000 * len(times) / sum(times), peak_bytes=worker.opened["peak_bytes"], runs=len(times),
         versions=worker.opened["versions"],
     )  # fmt: skip
+
+
+def _adapter_of(run: str | Path | None) -> str | None:
+    """``FILE.py:FUNCTION`` of a run that was loaded with an adapter: the process loads it anew."""
+    adapter = getattr(run, "adapter", None)
+    return None if adapter is None else f"{adapter.path.resolve()}:{adapter.function}"
+
+
+def _job(artifact: Artifact, other: str | None) -> BenchRow:
+    own = backend_for_format(artifact.format)
+    return BenchRow(
+        name=artifact.name if other is None else row_name(artifact.name, other),
+        backend=own.name if other is None else other,
+        precision="bf16" if other == "openvino-bf16" else artifact.precision,
+        threads=0,
+        size_bytes=sum(file.bytes for file in artifact.files),
+        error=why_unavailable(own),
+        artifact=artifact.name,
+    )
 
 
 def _chosen(artifacts: Sequence[Artifact], names: Sequence[str]) -> list[Artifact]:

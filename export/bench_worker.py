@@ -48,7 +48,7 @@ def _open_artifact(what: dict[str, Any]) -> tuple[Callable[[NDArray[np.uint8]], 
     from edge_runtime.predictor import Predictor
 
     bundle = open_bundle(what["bundle"])
-    predictor = Predictor.open(bundle, what["artifact"], threads=what["threads"])
+    predictor = Predictor.open(bundle, what["artifact"], what["backend"], threads=what["threads"])
     return predictor.run_raw, predictor.versions
 
 
@@ -59,7 +59,7 @@ def _open_eager(what: dict[str, Any]) -> tuple[Callable[[NDArray[np.uint8]], Any
     from train.run import load_run
 
     torch.set_num_threads(what["threads"])
-    graph = deployable_graph(load_run(what["run"]))
+    graph = deployable_graph(load_run(what["run"], what["adapter"]))
 
     def run(image: NDArray[np.uint8]) -> Any:
         with torch.inference_mode():

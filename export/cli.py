@@ -28,7 +28,7 @@ def _stop(_number: int, _frame: object) -> None:
 class _Commands(click.Group):
     """Imports a command when it is asked for: torch takes seconds."""
 
-    names = ("add", "bench", "build", "explain", "parity", "quantize")
+    names = ("add", "bench", "build", "explain", "naive", "parity", "quantize")
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.names)

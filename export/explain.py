@@ -28,8 +28,17 @@ from train.run import Run, load_run
 
 __all__ = ["SHOWS_LAYERS", "Explanation", "OutputError", "compare_layers", "explain_artifact", "explanation_object"]
 
-SHOWS_LAYERS: tuple[Format, ...] = ("onnx", "openvino")
+SHOWS_LAYERS: tuple[Format, ...] = ("onnx", "openvino", "torchscript", "lite")
 """Formats whose inside can be seen."""
+
+_COMPARED: dict[Format, str] = {
+    "onnx": "Compared: every node of the file, nothing fused, integers simulated in float, against the fp32 file.",
+    "openvino": "Compared: every operation of the file, fused less than in the field, against the fp32 file.",
+    "torchscript": "Compared: the file's own graph, with phones' integer arithmetic (qnnpack), against the eager model "
+    "with its batch norms folded.",
+    "lite": "Compared: the file's own graph as TorchScript reads it, with phones' integer arithmetic (qnnpack), "
+    "against the eager model with its batch norms folded.",
+}
 
 OnStep = Callable[[str, int, int], None]
 """Told what is being done, how many of its parts are done, and how many there are."""
@@ -101,8 +110,7 @@ def explain_artifact(
     bundle, run, data
         As for :func:`export.check_parity`.
     artifact
-        Name of the artifact. Layers are shown for ONNX and OpenVINO; TorchScript and lite files do not let their inside
-        be seen, so for them there are outputs and flips only.
+        Name of the artifact. An ExecuTorch file does not let its inside be seen: outputs and flips only.
     split, limit
         Radiographs on which flips are looked for.
     images
@@ -135,6 +143,7 @@ def explain_artifact(
             layers, cuts, unmatched = compare_layers(
                 opened, load_run(run), entry, pixels, lambda done, total: on_step("comparing layers", done, total)
             )
+            notes.append(_COMPARED[entry.format])
             if unmatched:
                 notes.append(f"Not shown, having no counterpart of their name in float: {unmatched} of the layers.")
             if not cuts:
@@ -149,7 +158,7 @@ def compare_layers(
     images: Sequence[NDArray[np.uint8]],
     on_image: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[tuple[LayerError, ...], tuple[ActivationCut, ...], int]:
-    """Compare an ONNX or OpenVINO artifact's tensors with float's on radiographs, uint8 [H, W].
+    """Compare an artifact's tensors with float's on radiographs, uint8 [H, W].
 
     Returns
     -------
@@ -213,7 +222,15 @@ def _replay(pairs: list[Any]) -> Callable[[Any], Any]:
 
 
 def _traced(bundle: Bundle, run: Run, artifact: Artifact, folder: Path) -> TracedPair:
-    """Open the artifact beside float: the bundle's own fp32 of the format, or one written from the run."""
+    """Open the artifact beside float: the bundle's own fp32 of the format, or one written from the run.
+
+    Torch's formats stand beside the eager model, which is float in torch.
+    """
+    if artifact.format in ("torchscript", "lite"):
+        from export.layers_torch import trace_torch
+
+        pair = trace_torch(deployable_graph(run), bundle.artifact_path(artifact))
+        return _checked(pair, artifact)
     reference = bundle.manifest.artifact(f"{artifact.format}-fp32")
     if reference is not None and reference.name != artifact.name:
         float_path = bundle.artifact_path(reference)
@@ -225,7 +242,10 @@ def _traced(bundle: Bundle, run: Run, artifact: Artifact, folder: Path) -> Trace
         from export.layers_onnx import trace_onnx as trace
     else:
         from export.layers_openvino import trace_openvino as trace
-    pair = trace(float_path, bundle.artifact_path(artifact))
+    return _checked(trace(float_path, bundle.artifact_path(artifact)), artifact)
+
+
+def _checked(pair: TracedPair, artifact: Artifact) -> TracedPair:
     if not pair.layers:
         raise ExportError(
             f"no layer of {artifact.name} has a counterpart in float",

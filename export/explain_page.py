@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from math import isinf
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup, escape
 
 from edge_runtime.bundle import Bundle
@@ -15,6 +13,7 @@ from edge_runtime.reading import read_radiograph
 from export.errors import ExportError
 from export.explain import SHOWS_LAYERS, Explanation, compare_layers
 from export.layers import LayerError
+from export.pages import render
 from export.parity_page import FlippedPictures, flips_of
 from export.parity_result import ParityReport
 from train.data.rows import IMAGES_NAME
@@ -30,16 +29,10 @@ _CHART_IMAGES = 4
 
 def render_explanation(explanation: Explanation, pictures: FlippedPictures) -> str:
     """Return the page; ``pictures`` as :func:`export.parity_report.read_pictures` draws them."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(db=decibels, short=short_name)
     judged = explanation.report.artifacts[0]
-    return environment.get_template(_TEMPLATE).render(
+    return render(
+        _TEMPLATE,
+        {"db": decibels, "short": short_name},
         e=explanation,
         a=judged,
         r=explanation.report,
@@ -51,22 +44,29 @@ def render_explanation(explanation: Explanation, pictures: FlippedPictures) -> s
 
 
 def layer_charts(bundle: Bundle, run: str | Path, data: str | Path, report: ParityReport) -> dict[str, Markup]:
-    """Draw the layers of the quantized artifacts that a parity check found to differ, by name.
+    """Draw the layers of the quantized artifacts of a parity check, by name.
 
-    A few radiographs suffice for a picture: those that flip first. An artifact whose layers cannot be matched with
-    float's has no chart.
+    A few radiographs suffice for a picture: those that flip first. Of an artifact whose layers cannot be matched with
+    float's there is the reason in place of a chart.
     """
     charts = {}
     loaded = load_run(run)
     for judged in report.artifacts:
         entry = bundle.manifest.artifact(judged.name)
-        if entry is None or judged.question == "conversion" or not judged.differing or entry.format not in SHOWS_LAYERS:
+        if entry is None or judged.question == "conversion":
+            continue  # another backend's row: the file is the one judged above it
+        if entry.format not in SHOWS_LAYERS:
+            charts[judged.name] = escape(f"A file of the format {entry.format} does not show its layers.")
             continue
-        files = [report.cases[number].file for number in judged.differing[:_CHART_IMAGES]]
+        others = (n for n in judged.case_numbers if n not in judged.differing)
+        numbers = [*judged.differing, *others][:_CHART_IMAGES]
+        files = [report.cases[number].file for number in numbers]
         pixels = [read_radiograph(Path(data) / IMAGES_NAME / file).pixels for file in files]
-        with suppress(ExportError):
+        try:
             layers, _, _ = compare_layers(bundle, loaded, entry, pixels)
             charts[judged.name] = layer_chart(layers)
+        except ExportError as error:
+            charts[judged.name] = escape(str(error))
     return charts
 
 

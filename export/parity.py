@@ -23,6 +23,7 @@ from export.acceptance import acceptance_rows, describe_sets
 from export.calibration import combined_sha256
 from export.errors import ExportError
 from export.graph import DeployableGraph, GraphOutputs, deployable_graph
+from export.other_backends import named_backends, row_name
 from export.parity_judging import Answers, Judge
 from export.parity_limits import Limits, load_limits
 from export.parity_predictions import recorded_answers
@@ -52,6 +53,7 @@ def check_parity(
     limits: Limits | str | Path | None = None,
     accept_not_shown: bool = False,
     predictions: str | Path | None = None,
+    backends: Sequence[str] = (),
     on_radiograph: OnRadiograph = lambda _done, _total: None,
 ) -> ParityReport:
     """Compare a bundle's artifacts with the run it was built from, radiograph by radiograph.
@@ -79,6 +81,9 @@ def check_parity(
     predictions
         Answers that a device recorded (``edge-runtime predict --json``), to be judged instead of running the
         bundle's artifacts here.
+    backends
+        Other backends to judge the artifacts on too, such as ``openvino-bf16``, or ``all`` for those that this device
+        opens: rows of their own, judged as quantization, for their arithmetic is another.
     on_radiograph
         Progress.
 
@@ -92,7 +97,8 @@ def check_parity(
         with open_bundle(bundle) as opened:
             return check_parity(
                 opened, run, data, split=split, artifacts=artifacts, limit=limit, gate=gate, limits=limits,
-                accept_not_shown=accept_not_shown, predictions=predictions, on_radiograph=on_radiograph,
+                accept_not_shown=accept_not_shown, predictions=predictions, backends=backends,
+                on_radiograph=on_radiograph,
             )  # fmt: skip
     manifest = bundle.manifest
     labels = manifest.labels
@@ -101,13 +107,14 @@ def check_parity(
     dataset, rows = acceptance_rows(data, split, labels, limit)
     _check_same_model(bundle, loaded)
     chosen, skipped = _chosen(bundle, artifacts) if predictions is None else (list(manifest.artifacts), [])
+    others = named_backends(backends, chosen) if predictions is None else []
     sets, notes = describe_sets(bundle, dataset, split, {artifact.precision for artifact in chosen}, gate=gate)
     with ExitStack() as stack:
-        predictors = (
-            [stack.enter_context(Predictor.open(bundle, artifact.name)) for artifact in chosen]
-            if predictions is None
-            else []
-        )
+        wanted = [] if predictions is not None else [*((artifact, None) for artifact in chosen), *others]
+        predictors = [
+            (stack.enter_context(Predictor.open(bundle, artifact.name, backend or "auto")), backend)
+            for artifact, backend in wanted
+        ]
         answers = _Running(deployable_graph(loaded), predictors, labels)
         answers.run(dataset, rows, on_radiograph)
         if not answers.cases:
@@ -148,6 +155,7 @@ def check_parity(
         if predictions is not None
         else {a.name: why for a in chosen if (why := why_not_validated_here(a)) is not None},
         notes=notes,
+        files={a.name: {file.path: file.sha256 for file in a.files} for a in chosen},
     )
 
 
@@ -158,7 +166,9 @@ def _acceptance_set(split: str, cases: Sequence[Case], sha256: str) -> CaseSet:
 class _Running:
     """Runs the eager model and the artifacts over radiographs, block by block."""
 
-    def __init__(self, graph: DeployableGraph, predictors: Sequence[Predictor], labels: tuple[str, ...]) -> None:
+    def __init__(
+        self, graph: DeployableGraph, predictors: Sequence[tuple[Predictor, str | None]], labels: tuple[str, ...]
+    ) -> None:
         self._graph = graph
         self._predictors = predictors
         self._labels = labels
@@ -183,7 +193,7 @@ class _Running:
                     continue
                 probabilities, self._full_heatmaps[number] = _run_eager(self._graph, pixels[number])
                 self.cases[number] = Case(row.filename, row.label, file_sha256(path), probabilities, row.patient)
-            for predictor, said, times in zip(self._predictors, self._said, self._times, strict=True):
+            for (predictor, _), said, times in zip(self._predictors, self._said, self._times, strict=True):
                 for number, image in pixels.items():
                     start = perf_counter()
                     said[number] = _run_artifact(predictor, image)
@@ -199,17 +209,18 @@ class _Running:
         full = np.asarray([case.probabilities for case in cases])
         answers = [
             Answers(
-                name=predictor.artifact.name,
+                name=predictor.artifact.name if other is None else row_name(predictor.artifact.name, other),
                 backend=predictor.backend_name,
                 versions=predictor.versions,
-                precision=predictor.precision,
+                precision="bf16" if other == "openvino-bf16" else predictor.precision,
                 bytes=sum(file.bytes for file in predictor.artifact.files),
                 case_numbers=tuple(range(len(order))),
                 probabilities=np.asarray([said[number][0] for number in order]),
                 heatmaps=np.asarray([said[number][1] for number in order]),
                 p50_ms=float(np.median(times)),
+                other_backend=other is not None,
             )
-            for predictor, said, times in zip(self._predictors, self._said, self._times, strict=True)
+            for (predictor, other), said, times in zip(self._predictors, self._said, self._times, strict=True)
         ]
         return cases, full, np.asarray([self._full_heatmaps[number] for number in order]), answers
 

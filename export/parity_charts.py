@@ -114,6 +114,8 @@ def pareto_chart(trades: Sequence[Trade], full_accuracy: float) -> Markup:
     parts = []
     for n in range(5):
         value = below + (above - below) * n / 4
+        if value > 1:
+            continue  # room for a circle at 100 %, and no accuracy
         parts.append(f'<line class="grid" x1="{left}" x2="{left + width}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>')
         parts.append(f'<text class="tick" x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.1%}</text>')
     for value in _log_ticks(10**low, 10**high):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from export.delong import compare_auroc
 from export.drift import heatmap_iou, measure_drift, shift_thresholds, summarize_iou
 from export.parity_limits import Limits
-from export.parity_result import ArtifactParity, Criterion, PairedShare, Question, Verdict
+from export.parity_result import ArtifactParity, Coverage, Criterion, PairedShare, Question, Verdict
 from export.statistics import (
     cases_needed,
     exact_mcnemar,
@@ -42,6 +43,10 @@ class Answers:
         float64 [N, C].
     heatmaps
         float32 [N, C, h, w]; None for recorded answers.
+    coverage
+        Of recorded answers.
+    other_backend
+        They were given on another backend than the artifact's own: judged as quantization, whatever the precision.
     """
 
     name: str
@@ -53,6 +58,8 @@ class Answers:
     probabilities: NDArray[np.float64]
     heatmaps: NDArray[np.float32] | None
     p50_ms: float | None
+    coverage: Coverage | None = None
+    other_backend: bool = False
 
 
 class Judge:
@@ -104,13 +111,16 @@ class Judge:
         change = np.abs(answers.probabilities - full)
         differing = tuple(int(n) for n in chosen[decided != full_decided])
         largest = float(change.max())
-        question: Question = "conversion" if answers.precision == "fp32" else "quantization"
+        converted = answers.precision == "fp32" and not answers.other_backend
+        question: Question = "conversion" if converted else "quantization"
         shares = self._shares(chosen, truth, full_decided, decided, limited=question == "quantization")
         agreement = 1 - len(differing) / len(chosen)
         if question == "conversion":
             criteria = self._conversion_criteria(largest, len(differing))
         else:
             criteria = self._quantization_criteria(agreement, len(differing), shares)
+        if answers.coverage is not None:
+            criteria = (self._coverage_criterion(answers.coverage), *criteria)
         return ArtifactParity(
             name=answers.name,
             backend=answers.backend,
@@ -151,6 +161,7 @@ class Judge:
                 for number, before, after, own in zip(chosen, full_decided, decided, answers.heatmaps, strict=True)
                 if before != after
             },
+            coverage=answers.coverage,
         )
 
     def _shares(
@@ -228,6 +239,12 @@ class Judge:
                 f"at most {limits.differing_decisions}",
             ),
         )
+
+    def _coverage_criterion(self, coverage: Coverage) -> Criterion:
+        """A device that answers easy radiographs alone is not judged by them: too few is a failure, not a doubt."""
+        wanted = self.limits.recorded.coverage
+        verdict: Literal["met", "missed"] = "met" if coverage.share >= wanted else "missed"
+        return Criterion("radiographs answered", verdict, str(coverage), f"at least {wanted:.0%}")
 
     def _quantization_criteria(
         self, agreement: float, differing: int, shares: Sequence[PairedShare]

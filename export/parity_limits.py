@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from export.errors import ExportError
 
-__all__ = ["DEFAULT_LIMITS_FILE", "ConversionLimits", "Limits", "QuantizationLimits", "load_limits"]
+__all__ = ["DEFAULT_LIMITS_FILE", "ConversionLimits", "Limits", "QuantizationLimits", "RecordedLimits", "load_limits"]
 
 DEFAULT_LIMITS_FILE = Path(__file__).with_name("parity_limits.toml")
 
@@ -38,11 +38,18 @@ class QuantizationLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     sensitivity_margins: dict[str, Margin]
 
 
+class RecordedLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """For answers that a device recorded: share of the split's radiographs that it must have answered."""
+
+    coverage: Share
+
+
 class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole file; every key must be there."""
 
     conversion: ConversionLimits
     quantization: QuantizationLimits
+    recorded: RecordedLimits
 
 
 def load_limits(path: str | Path | None = None, labels: Sequence[str] | None = None) -> Limits:

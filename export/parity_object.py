@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import platform
 from typing import Any
 
 import msgspec
 
-from export.cpu import cpu_features, cpu_model
+from export.environment import describe_environment
 from export.parity_result import ArtifactParity, ParityReport
 
 __all__ = ["encode_json", "report_csv", "report_object"]
@@ -40,9 +39,7 @@ def report_object(report: ParityReport) -> dict[str, Any]:
         "artifacts": [_artifact_object(report, artifact) for artifact in report.artifacts],
         "notes": list(report.notes),
         "environment": {
-            "cpu": cpu_model(),
-            "machine": platform.machine(),
-            "cpu_features": list(cpu_features()),
+            **describe_environment(),
             "other_than_validated_on": dict(report.validated_elsewhere),
         },
     }
@@ -80,10 +77,14 @@ def _artifact_object(report: ParityReport, artifact: ArtifactParity) -> dict[str
         "versions": artifact.versions,
         "precision": artifact.precision,
         "bytes": artifact.bytes,
+        "files": dict(report.files.get(artifact.name.partition(" ")[0], {})) if artifact.backend != "recorded" else {},
         "question": artifact.question,
         "verdict": artifact.verdict,
         "criteria": [dataclasses.asdict(criterion) for criterion in artifact.criteria],
         "radiographs": len(artifact.case_numbers),
+        "coverage": None
+        if artifact.coverage is None
+        else {**dataclasses.asdict(artifact.coverage), "share": artifact.coverage.share},
         "max_abs_probability_difference": artifact.max_abs_probability_difference,
         "mean_abs_probability_difference": artifact.mean_abs_probability_difference,
         "differing_decisions": len(artifact.differing),

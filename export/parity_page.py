@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from export.cpu import cpu_features, cpu_model
+from export.environment import describe_environment
+from export.pages import render
 from export.parity_charts import interval_chart, pareto_chart, trades_of
 from export.parity_judging import in_points
 from export.parity_result import ArtifactParity, ParityReport
@@ -54,21 +53,16 @@ def render_page(report: ParityReport, pictures: FlippedPictures, layers: Mapping
     layers
         Artifact name -> chart of its layers, where they were looked at.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(points=in_points, span=_span, words=verdict_words, signed=_signed)
     sentence, kind = headline(report)
     conversion = [a for a in report.artifacts if a.question == "conversion"]
     quantized = [a for a in report.artifacts if a.question == "quantization"]
     limited = [(a.name, share) for a in quantized for share in a.shares if share.margin is not None]
     trades = trades_of(report.artifacts)
     versions = {name: value for a in report.artifacts for name, value in a.versions.items()}
-    return environment.get_template(_TEMPLATE).render(
+    here = describe_environment()
+    return render(
+        _TEMPLATE,
+        {"points": in_points, "span": _span, "words": verdict_words, "signed": _signed},
         r=report,
         headline=sentence,
         kind=kind,
@@ -83,9 +77,13 @@ def render_page(report: ParityReport, pictures: FlippedPictures, layers: Mapping
         any_pictures=bool(pictures),
         layers=layers or {},
         environment={
-            "CPU": cpu_model(),
-            "CPU features": ", ".join(cpu_features()) or "not known",
-            "Run with": ", ".join(f"{name} {value}" for name, value in sorted(versions.items())) or "elsewhere",
+            "Artifacts run with": ", ".join(f"{name} {value}" for name, value in sorted(versions.items()))
+            or "elsewhere: recorded answers",
+            "Full model and tools": ", ".join(f"{name} {value}" for name, value in here["packages"].items()),
+            "Python": here["python"],
+            "System": f"{here['system']}, {here['machine']}",
+            "CPU": f"{here['cpu']}, {here['cores']} cores",
+            "CPU features": ", ".join(here["cpu_features"]) or "not known",
         },
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -11,6 +12,7 @@ import numpy as np
 from edge_runtime.manifest import Manifest
 from export.errors import ExportError
 from export.parity_judging import Answers
+from export.parity_result import Coverage
 
 __all__ = ["recorded_answers"]
 
@@ -23,6 +25,7 @@ class _Line(msgspec.Struct):
     probabilities: dict[str, float] | None = None
     artifact: str | None = None
     precision: str | None = None
+    reason: str | None = None
 
 
 def recorded_answers(
@@ -53,7 +56,8 @@ def recorded_answers(
     numbers = {name: number for number, name in enumerate(files)}
     found: dict[str, dict[int, list[float]]] = {}
     precisions: dict[str, str] = {}
-    strangers = unanswered = 0
+    refusals: dict[str | None, dict[int, str]] = {}
+    strangers = 0
     for line, where in _lines(path):
         name = PureWindowsPath(PurePosixPath(line.file).name).name
         number = numbers.get(name)
@@ -61,7 +65,7 @@ def recorded_answers(
             strangers += 1
             continue
         if line.status != "ok" or line.probabilities is None:
-            unanswered += 1
+            refusals.setdefault(line.artifact, {})[number] = line.reason or line.status
             continue
         if set(line.probabilities) != set(manifest.labels):
             raise ExportError(
@@ -82,6 +86,7 @@ def recorded_answers(
         known = manifest.artifact(artifact)
         precisions[artifact] = known.precision if known is not None else line.precision or "unknown"
     if not found:
+        unanswered = sum(len(of_artifact) for of_artifact in refusals.values())
         raise ExportError(
             f"{path} answers none of the {len(files)} radiographs",
             got=f"{strangers} answers to files of other names, {unanswered} without probabilities",
@@ -92,16 +97,19 @@ def recorded_answers(
     notes = [f"Answers recorded on a device were judged ({path.name}); the heat maps are not in them."]
     for artifact, by_number in found.items():
         chosen = tuple(sorted(by_number))
+        # a file that the device's reader refused was refused before any artifact was asked
+        refused = {**refusals.get(None, {}), **refusals.get(artifact, {})}
+        refused = {number: reason for number, reason in refused.items() if number not in by_number}
+        missing = len(files) - len(chosen) - len(refused)
+        coverage = Coverage(len(files), len(chosen), dict(Counter(refused.values())), missing)
         if len(chosen) < len(files):
-            notes.append(f"{artifact} answered {len(chosen)} of {len(files)} radiographs; it is judged on those.")
+            notes.append(f"{artifact} answered {coverage}; its decisions are judged on those.")
         answers.append(
             Answers(artifact, "recorded", {}, precisions[artifact], 0, chosen,
-                    np.asarray([by_number[number] for number in chosen]), None, None)
+                    np.asarray([by_number[number] for number in chosen]), None, None, coverage)
         )  # fmt: skip
     if strangers:
         notes.append(f"{strangers} recorded answers are about files that are not in this split.")
-    if unanswered:
-        notes.append(f"{unanswered} recorded answers to radiographs of this split hold no probabilities.")
     return answers, tuple(notes)
 
 

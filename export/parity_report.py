@@ -15,6 +15,7 @@ from PIL import Image
 from edge_runtime.bundle import Bundle, file_entry, rewrite_manifest
 from edge_runtime.heatmap import overlay
 from edge_runtime.reading import read_radiograph
+from export.agreement import recommend_after_parity
 from export.description import describe_validation
 from export.errors import ExportError
 from export.parity_object import encode_json, report_csv, report_object
@@ -113,8 +114,9 @@ def record_parity(
 ) -> None:
     """Write the report into the bundle's ``reports/`` and each artifact's result into its manifest.
 
-    Pictures of real radiographs stay out: a bundle travels. Answers that a device recorded change no artifact's entry:
-    they are about that device. Whenever this is stopped, the bundle stays valid.
+    What failed is recommended no longer. Pictures of real radiographs stay out: a bundle travels. Answers that a
+    device recorded, and those on another backend, change no artifact's entry: they are about that device.
+    Whenever this is stopped, the bundle stays valid.
 
     Raises
     ------
@@ -127,23 +129,21 @@ def record_parity(
     rewrite_manifest(bundle, msgspec.structs.replace(bundle.manifest, reports=others))
     write_reports(report, bundle.root / "reports", pictures if report.synthetic else {}, layers)
     judged = {artifact.name: artifact for artifact in report.artifacts if artifact.backend != "recorded"}
-    rewrite_manifest(
-        bundle,
-        msgspec.structs.replace(
-            bundle.manifest,
-            reports=(*others, *(file_entry(bundle.root, path) for path in paths)),
-            artifacts=tuple(
-                msgspec.structs.replace(
-                    artifact,
-                    parity=report.result(judged[artifact.name]),
-                    validated_on=describe_validation(artifact.format),
-                )
-                if artifact.name in judged
-                else artifact
-                for artifact in bundle.manifest.artifacts
-            ),
+    manifest = msgspec.structs.replace(
+        bundle.manifest,
+        reports=(*others, *(file_entry(bundle.root, path) for path in paths)),
+        artifacts=tuple(
+            msgspec.structs.replace(
+                artifact,
+                parity=report.result(judged[artifact.name]),
+                validated_on=describe_validation(artifact.format),
+            )
+            if artifact.name in judged
+            else artifact
+            for artifact in bundle.manifest.artifacts
         ),
     )
+    rewrite_manifest(bundle, msgspec.structs.replace(manifest, recommended=recommend_after_parity(manifest)))
 
 
 def _png(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:

@@ -19,6 +19,7 @@ __all__ = [
     "ArtifactParity",
     "Case",
     "CaseSet",
+    "Coverage",
     "Criterion",
     "PairedShare",
     "ParityReport",
@@ -58,6 +59,39 @@ class CaseSet:
     radiographs: int
     patients: int | None
     sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Coverage:
+    """How much of a split a device's recorded answers are about.
+
+    Attributes
+    ----------
+    asked
+        Radiographs of the split that the field's reader accepts here.
+    answered
+        Those of them with probabilities.
+    refused
+        Those that the device wrote it would not or could not answer, by its reason.
+    missing
+        Those that it wrote nothing about.
+    """
+
+    asked: int
+    answered: int
+    refused: Mapping[str, int]
+    missing: int
+
+    @property
+    def share(self) -> float:
+        """Answered of asked, 0..1."""
+        return self.answered / self.asked
+
+    def __str__(self) -> str:
+        refused = ", ".join(f"{count} {reason}" for reason, count in sorted(self.refused.items()))
+        parts = [f"{sum(self.refused.values())} refused ({refused})"] if self.refused else []
+        parts += [f"{self.missing} missing"] if self.missing else []
+        return f"{self.answered} of {self.asked} ({self.share:.1%})" + "".join(f", {part}" for part in parts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,11 +158,13 @@ class ArtifactParity:
     Attributes
     ----------
     name, backend, versions
-        Which it is and what ran it; ``recorded`` is the backend of answers that a device wrote down.
+        Which it is and what ran it; ``recorded`` is the backend of answers that a device wrote down. On another
+        backend than the artifact's own the name says so, such as ``openvino-fp32 (bf16)``.
     precision, bytes
         Of the artifact's files; bytes 0 where the bundle does not hold it.
     question
-        ``conversion`` (fp32: did the numbers stay?) or ``quantization`` (did the decisions stay?).
+        ``conversion`` (fp32: did the numbers stay?) or ``quantization`` (did the decisions stay?; also of another
+        backend, whose arithmetic is another).
     verdict
         ``passed``, ``failed``; of quantization also ``not_shown`` (too few cases to tell) and ``reported`` (no gate
         was asked for).
@@ -148,6 +184,8 @@ class ArtifactParity:
         Median time from pixels to outputs in this run, artifacts in turns; None for recorded answers.
     flipped_heatmaps
         By case number: (full model's, artifact's) map of the class that each decided, float32 [h, w].
+    coverage
+        Of recorded answers; None where the artifact was run here.
     """
 
     name: str
@@ -174,6 +212,7 @@ class ArtifactParity:
     case_numbers: tuple[int, ...]
     probabilities: NDArray[np.float64]
     flipped_heatmaps: Mapping[int, tuple[NDArray[np.float32], NDArray[np.float32]]]
+    coverage: Coverage | None = None
 
     def answer(self, case_number: int) -> NDArray[np.float64] | None:
         """Return the probabilities of a case, float64 [C]; None where it did not answer it."""
@@ -208,6 +247,8 @@ class ParityReport:
     validated_elsewhere: Mapping[str, str]
     """Artifact name -> how the CPU it was validated on before differs from this one."""
     notes: tuple[str, ...] = ()
+    files: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    """Artifact name -> its files' paths in the bundle and their SHA-256."""
 
     @property
     def exit_code(self) -> int:

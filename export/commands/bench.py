@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from edge_runtime.terminal import console
+from export.commands.adapter_option import adapter_option
 
 if TYPE_CHECKING:
     from export.bench import BenchReport
@@ -34,15 +35,21 @@ def _numbers(_context: click.Context, _parameter: click.Parameter, value: str | 
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--run", type=click.Path(path_type=Path), help="Run folder: measure the full model in eager torch too.")
 @click.option("--artifact", "artifacts", multiple=True, metavar="NAME", help="Only this artifact; repeatable.")
+@click.option(
+    "--backend", "backends", multiple=True, default=("all",), show_default=True, metavar="NAME",
+    help="Other backend beside each artifact's own, such as openvino-bf16; all: those that this device opens; none.",
+)  # fmt: skip
 @click.option("--threads", callback=_numbers, help="Numbers of threads, with commas.  [default: 1, 2, 4, ... all]")
 @click.option("--runs", type=click.IntRange(5), default=100, show_default=True, help="Timed runs of each row.")
 @click.option("--image", default="512x424", show_default=True, help="Height x width of the radiograph in pixels.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), help="Write JSON; - prints.")
 @click.option("--chart", type=click.Path(path_type=Path, dir_okay=False), help="Write the chart: .svg or .png.")
+@adapter_option
 def command(
     bundle: Path,
     run: Path | None,
     artifacts: tuple[str, ...],
+    backends: tuple[str, ...],
     threads: tuple[int, ...] | None,
     runs: int,
     image: str,
@@ -70,6 +77,7 @@ def command(
 
         report = bench_bundle(
             bundle, run=run, artifacts=artifacts, threads=threads, image=(int(height), int(width)), runs=runs,
+            backends=() if "none" in backends else backends,
             on_turn=lambda what, done, total: progress.update(task, description=what, completed=done, total=total),
         )  # fmt: skip
     if chart is not None:

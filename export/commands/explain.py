@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from edge_runtime.terminal import console
+from export.commands.adapter_option import adapter_option
 
 if TYPE_CHECKING:
     from export.explain import Explanation
@@ -30,6 +31,7 @@ __all__ = ["command"]
 )
 @click.option("--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), help="Write JSON; - prints.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for explain-NAME.html and .json.")
+@adapter_option
 def command(
     bundle: Path,
     run: Path,
@@ -44,7 +46,7 @@ def command(
     """Say why an artifact answers otherwise than the full model.
 
     Layer by layer, signal to quantization noise and cosine against float; the ranges that calibration kept of each
-    activation and what it cut; the radiographs that flip, with both heat maps. Layers are shown for ONNX and OpenVINO.
+    activation and what it cut; the radiographs that flip, with both heat maps.
     """
     progress_console = console(sys.stderr)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edge_runtime.terminal import console
+from export.commands.adapter_option import adapter_option
 
 if TYPE_CHECKING:
     from export.parity_result import ParityReport
@@ -43,6 +44,13 @@ _MOST_LINES = 20
     help="Judge answers that a device recorded (`edge-runtime predict --json`) instead of running the artifacts here.",
 )
 @click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    metavar="NAME",
+    help="Judge artifacts on this other backend too, such as openvino-bf16; all: those that this device opens.",
+)
+@click.option(
     "--json",
     "json_file",
     type=click.Path(path_type=Path, allow_dash=True),
@@ -53,6 +61,7 @@ _MOST_LINES = 20
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for parity.html (with pictures and layers), parity.json, .csv, .md and .xml (JUnit).",
 )
+@adapter_option
 def command(
     bundle: Path,
     run: Path,
@@ -64,6 +73,7 @@ def command(
     gate: bool,
     accept_not_shown: bool,
     predictions: Path | None,
+    backends: tuple[str, ...],
     json_file: Path | None,
     out: Path | None,
 ) -> int:
@@ -71,14 +81,18 @@ def command(
 
     Two questions, kept apart. Conversion, at fp32: no probability may differ by more than 1e-4 and no decision may
     differ. Quantization: the decisions must stay (agreement), and accuracy and COVID-19 sensitivity must not be
-    inferior, by Tango's paired intervals. The result goes into the bundle's manifest and reports.
+    inferior, by Tango's paired intervals. The result goes into the bundle's manifest and reports; that of another
+    backend (--backend), judged as quantization, into the reports alone.
 
     Exit code: 0 passed, 10 failed (a conversion differs, a quantized artifact is inferior or agrees too little),
     11 not shown (too few radiographs to tell), 1 the comparison could not be made, 2 wrong usage.
     """
+    if predictions is not None and backends:
+        raise click.UsageError("--backend runs artifacts here, and --predictions judges what ran elsewhere: give one")
     return judge_and_report(
         bundle, run, data, split=split, limit=limit, artifacts=artifacts, limits=limits, gate=gate,
-        accept_not_shown=accept_not_shown, predictions=predictions, json_file=json_file, out=out,
+        accept_not_shown=accept_not_shown, predictions=predictions, backends=backends, json_file=json_file,
+        out=out,
     )  # fmt: skip
 
 
@@ -94,6 +108,7 @@ def judge_and_report(
     gate: bool = True,
     accept_not_shown: bool = False,
     predictions: Path | None = None,
+    backends: tuple[str, ...] = (),
     json_file: Path | None = None,
     out: Path | None = None,
 ) -> int:
@@ -118,7 +133,7 @@ def judge_and_report(
         with open_bundle(bundle) as opened:
             report = check_parity(
                 opened, run, data, split=split, artifacts=artifacts, limit=limit, gate=gate, limits=limits,
-                accept_not_shown=accept_not_shown, predictions=predictions,
+                accept_not_shown=accept_not_shown, predictions=predictions, backends=backends,
                 on_radiograph=lambda done, total: progress.update(task, completed=done, total=total),
             )  # fmt: skip
             recorded = not opened.is_zip and predictions is None

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from edge_runtime.manifest import Format
 from edge_runtime.terminal import console
+from export.commands.adapter_option import adapter_option
 
 if TYPE_CHECKING:
     from export.quantization.climbing import FineTuning
@@ -76,6 +77,7 @@ def _formats(_context: click.Context, _parameter: click.Parameter, value: str) -
 )
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder of decoded images.  [default: DATA/cache]")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@adapter_option
 def command(
     run: Path,
     data: Path,

@@ -11,6 +11,7 @@ import msgspec
 
 from edge_runtime.manifest import Artifact, FileEntry, Format, Golden, GoldenAgreement, Manifest, Validation
 from export import description
+from export.build_data import load_build_data
 from export.cpu import cpu_model
 from export.errors import ExportError
 from export.graph import DeployableGraph, deployable_graph
@@ -22,9 +23,7 @@ from export.quantization.plan import PLAN_NAME, FormatPlan, QuantizationPlan, sa
 from export.quantization.sensitivity import LayerNoise, mean_inputs, rank_layers, rank_weights
 from export.quantization.sets import build_search_set, read_calibration
 from export.quantization.settings import QuantizationSettings
-from train.data.checking import check_patients
 from train.data.rows import file_sha256
-from train.data.tables import load_dataset
 from train.recipe import Recipe
 from train.run import Run, RunSpec, load_run
 
@@ -97,15 +96,8 @@ def quantize_run(
     target = target or Target()
     loaded = load_run(run)
     spec = loaded.spec
-    dataset = load_dataset(data)
-    if tuple(dataset.labels) != spec.labels:
-        raise ExportError(
-            f"the data set {data} has other classes than the run",
-            got=", ".join(dataset.labels),
-            expected=", ".join(spec.labels),
-            remedy="give the data set the run was trained on",
-        )
-    check_patients(dataset.splits)
+    dataset = load_build_data(data, loaded, needed=True, notes=[])
+    assert dataset is not None  # it was needed
     on_step("loading the run")
     graph = deployable_graph(loaded)
     layers = find_layers(graph)

@@ -3,6 +3,7 @@
 #
 #   tests/export/emulated_cpu.sh BUNDLE [ARTIFACT...]
 #
+# CPUS names the CPUs (default: Nehalem Haswell), OPTIONS more options of `edge-runtime selftest`, such as --json.
 # Needs qemu-x86_64 (Debian: apt-get install qemu-user) and a Python with the base install, named by PYTHON. ONNX Runtime
 # has no switch that masks CPU features, so the whole process is emulated. Nehalem has no AVX; Haswell has AVX2 and no
 # VNNI, where products of uint8 and int8 saturate. What the self-test says of the CPU's name comes from the real one.
@@ -20,9 +21,9 @@ for name in "${artifacts[@]}"; do options+=(--artifact "$name"); done
 packages=$("${PYTHON:-python3}" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
 
 failed=0
-for cpu in Nehalem Haswell; do
+for cpu in ${CPUS:-Nehalem Haswell}; do
     echo "== $cpu"
     PYTHONPATH="$packages${PYTHONPATH:+:$PYTHONPATH}" OMP_NUM_THREADS=1 \
-        qemu-x86_64 -cpu "$cpu" "$python" -m edge_runtime selftest "$bundle" "${options[@]}" --threads 1 || failed=1
+        qemu-x86_64 -cpu "$cpu" "$python" -m edge_runtime selftest "$bundle" "${options[@]}" --threads 1 ${OPTIONS:-} || failed=1
 done
 exit $failed

@@ -8,11 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from edge_runtime.bundle import open_bundle
+from edge_runtime.cpu import cpu_features
 from export import ExportError
 from export.add import add_artifact
 from export.bench import EAGER, bench_bundle, bench_object, default_threads
@@ -22,6 +25,7 @@ from export.explain import explain_artifact, explanation_object
 from export.explain_page import render_explanation
 from export.layers import Quantizer, TracedPair, measure_layers
 from export.parity_report import read_pictures
+from tests.export.making import SIZE, random_image
 from tests.export.test_build import run_cli, snapshot
 
 
@@ -70,10 +74,35 @@ def test_explain_shows_layers_ranges_and_flips(
     json.dumps(explanation_object(explanation), allow_nan=False)
 
 
-def test_explain_of_a_closed_format_says_so(bundle_folder: Path, run_folder: Path, data_folder: Path) -> None:
+def test_explain_of_torch_formats_runs_the_files_own_graph(
+    bundle_folder: Path, run_folder: Path, data_folder: Path, tmp_path: Path
+) -> None:
+    """fp32 differs nowhere, also behind functions that overwrite; a plain int8 file rounds what its layers give."""
+    from export.graph import deployable_graph
+    from export.layers_torch import trace_torch
+    from export.quantization.layers import find_layers
+    from export.quantization.settings import PLAIN
+    from export.quantization.torch_int8 import TorchQuantizer
+    from train.run import load_run
+
     explanation = explain_artifact(bundle_folder, run_folder, data_folder, "lite-fp32", images=1, limit=3)
-    assert not explanation.layers and "does not show its layers" in explanation.notes[0]
-    assert explanation.outputs[0].max_abs_difference < 1e-4
+    graph = deployable_graph(load_run(run_folder))
+    names = [layer.name for layer in find_layers(graph)]
+    assert [layer.name for layer in explanation.layers] == names and explanation.unmatched == 0
+    assert min(layer.sqnr_db for layer in explanation.layers) > 90 and not explanation.cuts
+    assert "the file's own graph" in explanation.notes[0]
+    images = [random_image(SIZE, SIZE, seed) for seed in range(2)]
+    sensitive = msgspec.structs.replace(PLAIN, float_layers=(names[1],))
+    TorchQuantizer(graph, find_layers(graph), images, {}).write(tmp_path / "int8.ptl", sensitive)
+    layers, cuts = measure_layers(trace_torch(graph, tmp_path / "int8.ptl"), images)
+    assert [layer.name for layer in layers] == names
+    rounded = {cut.name for cut in cuts}
+    assert names[2] in rounded and names[1] not in rounded, "a layer in float gives floats"
+    assert all(layer.sqnr_db < 60 for layer in layers if layer.name in rounded)
+    assert all(layer.sqnr_db <= (layer.own_sqnr_db or 0) + 3 for layer in layers if layer.name in rounded)
+    with pytest.raises(ExportError, match="cannot read"):
+        (tmp_path / "broken.ptl").write_bytes(b"no model")
+        trace_torch(graph, tmp_path / "broken.ptl")
 
 
 def test_explain_command(
@@ -115,26 +144,60 @@ def test_bench_measures_every_artifact_and_eager(
     assert run_cli("bench", bundle_folder, "--image", "wide", monkeypatch=monkeypatch) == 2
 
 
+def test_bench_measures_every_backend_that_opens_here(bundle_folder: Path) -> None:
+    from export.other_backends import backends_here
+
+    report = bench_bundle(bundle_folder, artifacts=["openvino-fp32"], threads=[1], runs=5, rounds=1, image=(80, 70))
+    own, *others = report.rows
+    assert (own.name, own.backend, own.precision) == ("openvino-fp32", "openvino", "fp32")
+    assert [row.backend for row in others] == list(backends_here("openvino"))
+    assert [row.name for row in others] == ["openvino-fp32 (bf16)"][: len(others)]
+    assert all(row.error is None and row.p50_ms for row in report.rows)
+    alone = bench_bundle(
+        bundle_folder, artifacts=["openvino-fp32"], threads=[1], runs=5, rounds=1, image=(80, 70), backends=()
+    )
+    assert [row.name for row in alone.rows] == ["openvino-fp32"]
+    with pytest.raises(ExportError, match="no such other backend"):
+        bench_bundle(bundle_folder, threads=[1], backends=["npu"])
+
+
 def test_bench_says_what_cannot_be_measured(bundle: Path) -> None:
     (bundle / "artifacts/onnx-fp32.onnx").write_bytes(b"not ONNX")
     with pytest.raises(ExportError, match="can be measured"):
         bench_bundle(bundle, artifacts=["onnx-fp32"], threads=[1], runs=5, rounds=1)
 
 
-@pytest.mark.parametrize("isa", ["AVX512_CORE_VNNI", "AVX512_CORE"])
-def test_openvino_int8_on_a_plainer_cpu(isa: str, bundle_folder: Path) -> None:
-    """oneDNN told to use older instructions only: the golden vectors still hold, and the self-test says where it is.
-
-    Masked below AVX-512, oneDNN lacks primitives that OpenVINO, which looks at the real CPU, goes on asking for.
-    """
+def selftest_under(mask: str | None, bundle: Path) -> dict[str, Any]:
+    environment = {name: value for name, value in os.environ.items() if name != "ONEDNN_MAX_CPU_ISA"}
     done = subprocess.run(
-        [sys.executable, "-m", "edge_runtime", "selftest", str(bundle_folder), "--artifact", "openvino-int8", "--json"],
-        capture_output=True, text=True, check=False, env={**os.environ, "ONEDNN_MAX_CPU_ISA": isa},
+        [sys.executable, "-m", "edge_runtime", "selftest", str(bundle), "--artifact", "openvino-int8", "--json"],
+        capture_output=True, text=True, check=False,
+        env=environment if mask is None else {**environment, "ONEDNN_MAX_CPU_ISA": mask},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     (tested,) = json.loads(done.stdout)["artifacts"]
     assert tested["status"] in ("agrees", "as_built")
-    assert f"ONEDNN_MAX_CPU_ISA={isa}" in tested["not_validated_here"]
+    return dict(tested)
+
+
+def test_openvino_int8_on_a_plainer_cpu(bundle_folder: Path) -> None:
+    """oneDNN told to use older instructions only: the golden vectors still hold, and the self-test says where it is.
+
+    Masked below AVX-512, oneDNN lacks primitives that OpenVINO, which looks at the real CPU, goes on asking for.
+    Without VNNI products saturate, so the answers must change: a mask that changes nothing, as an unknown word does,
+    was none.
+    """
+
+    def numbers(tested: dict[str, Any]) -> tuple[float, float]:
+        return tested["max_abs_probability_difference"], tested["max_abs_heatmap_difference"]
+
+    own = selftest_under(None, bundle_folder)
+    assert numbers(selftest_under("NO_SUCH_CPU", bundle_folder)) == numbers(own)
+    for mask in ("AVX512_CORE_VNNI", "AVX512_CORE"):
+        masked = selftest_under(mask, bundle_folder)
+        assert f"ONEDNN_MAX_CPU_ISA={mask}" in masked["not_validated_here"]
+        if mask == "AVX512_CORE" and "avx512_vnni" in cpu_features():
+            assert numbers(masked) != numbers(own), "the mask had no effect"
 
 
 def test_add_takes_an_artifact_made_elsewhere_and_judges_it(
