@@ -76,14 +76,18 @@ def choose_calibration_rows(dataset: Dataset, labels: tuple[str, ...], count: in
             expected=f"at least {_SMALLEST_CLASS} of each of {len(labels)} classes; 100 to 300 are usual",
             remedy="raise --calibration, or build with --no-int8",
         )
-    return _in_order(dataset, labels, seed)[:count]
+    queues = _queues(dataset, labels, seed)
+    chosen: list[Row] = []
+    while len(chosen) < count and any(queues):
+        chosen.extend(queue.pop(0) for queue in queues if queue)
+    return chosen[:count]
 
 
 def load_calibration_set(dataset: Dataset, labels: tuple[str, ...], count: int, seed: int = 0) -> CalibrationSet:
     """Choose and read the calibration set, through the reader the field uses.
 
-    What the reader refuses is left out, and the next one in order taken instead; where the training split has no more,
-    the set is smaller than asked for and says so in its ``notes``.
+    What the reader refuses is left out, and the next one of its class taken instead; where the training split
+    has no more, the set is smaller than asked for and says so in its ``notes``.
 
     Raises
     ------
@@ -93,15 +97,18 @@ def load_calibration_set(dataset: Dataset, labels: tuple[str, ...], count: int, 
         A radiograph that the table lists is not there.
     """
     choose_calibration_rows(dataset, labels, count, seed)  # for its errors
+    queues = _queues(dataset, labels, seed)
     kept: list[tuple[NDArray[np.uint8], Row]] = []
     refused = 0
-    for row in _in_order(dataset, labels, seed):
-        if len(kept) == count:
-            break
-        try:
-            kept.append((read_radiograph(dataset.image_path(row)).pixels, row))
-        except Refusal:
-            refused += 1
+    while len(kept) < count and any(queues):
+        for queue in queues:
+            while queue and len(kept) < count:
+                row = queue.pop(0)
+                try:
+                    kept.append((read_radiograph(dataset.image_path(row)).pixels, row))
+                    break
+                except Refusal:
+                    refused += 1
     found = {label: sum(row.label == label for _, row in kept) for label in labels}
     if short := [f"{number} of {label}" for label, number in found.items() if number < _SMALLEST_CLASS]:
         raise ExportError(
@@ -114,8 +121,8 @@ def load_calibration_set(dataset: Dataset, labels: tuple[str, ...], count: int, 
     return CalibrationSet(tuple(image for image, _ in kept), tuple(row for _, row in kept), count, refused)
 
 
-def _in_order(dataset: Dataset, labels: tuple[str, ...], seed: int) -> list[Row]:
-    """All training rows of the classes, in the order in which a calibration set takes them."""
+def _queues(dataset: Dataset, labels: tuple[str, ...], seed: int) -> list[list[Row]]:
+    """The training rows of each class, in the order in which a calibration set takes them."""
     draw = random.Random(seed)
     queues: list[list[Row]] = []
     for label in labels:
@@ -129,10 +136,7 @@ def _in_order(dataset: Dataset, labels: tuple[str, ...], seed: int) -> list[Row]
             )
         draw.shuffle(rows)
         queues.append(_patients_first(rows))
-    chosen: list[Row] = []
-    while any(queues):
-        chosen.extend(queue.pop(0) for queue in queues if queue)
-    return chosen
+    return queues
 
 
 def _patients_first(rows: list[Row]) -> list[Row]:

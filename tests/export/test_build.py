@@ -6,18 +6,28 @@ import json
 import shutil
 from pathlib import Path
 
+import msgspec
+import numpy as np
+import onnx
 import pytest
+import torch
 
 from edge_runtime.bundle import open_bundle
-from edge_runtime.manifest import Manifest
+from edge_runtime.manifest import Manifest, ParityResult
 from edge_runtime.selftest import ArtifactTest, run_selftest
-from export import ExportError, ParityFailure, build_bundle
-from export.agreement import check_golden, recommend_by_device
-from export.calibration import choose_calibration_rows
+from export import DeployableGraph, ExportError, ParityFailure, add_artifact, build_bundle
+from export.agreement import check_golden, recommend_after_parity, recommend_by_device
+from export.calibration import choose_calibration_rows, load_calibration_set
 from export.cli import main
 from export.cpu import cpu_features, cpu_model
+from export.formats import WRITERS
 from export.golden_vectors import SHAPES
+from export.label_order import better_order
+from export.quantization.judging import Figures, Target
+from export.quantization.plan import FormatPlan, QuantizationPlan, save_plan
+from export.quantization.settings import PLAIN
 from train.data.tables import load_dataset
+from train.run import load_run
 
 
 def manifest_of(bundle: Path) -> Manifest:
@@ -181,6 +191,148 @@ def test_calibration_rows_are_training_patients_of_every_class(data_folder: Path
     assert [row.label for row in rows[:3]] == list(dataset.labels)
     assert rows == choose_calibration_rows(dataset, dataset.labels, 9)
     assert len(choose_calibration_rows(dataset, dataset.labels, 1000)) == len(train)
+
+
+def copy_with_broken_images(data: Path, target: Path, names: list[str]) -> Path:
+    """A data set some of whose files are no pictures: the reader refuses them."""
+    shutil.copytree(data, target)
+    for name in names:
+        (target / "images" / name).write_bytes(b"not a picture")
+    return target
+
+
+def test_a_calibration_set_counts_after_refusals(data_folder: Path, tmp_path: Path) -> None:
+    dataset = load_dataset(data_folder)
+    first = choose_calibration_rows(dataset, dataset.labels, 9)
+    whole = load_calibration_set(dataset, dataset.labels, 9)
+    assert whole.rows == tuple(first) and (whole.asked, whole.refused, whole.notes) == (9, 0, ())
+    refused = load_dataset(copy_with_broken_images(data_folder, tmp_path / "data", [first[0].filename]))
+    images = load_calibration_set(refused, dataset.labels, 9)
+    assert len(images.rows) == 9 and first[0] not in images.rows, "the next one takes a refused one's place"
+    assert images.refused == 1 and any("refused 1 radiograph" in note for note in images.notes)
+    short = load_calibration_set(dataset, dataset.labels, 40)
+    assert len(short.rows) == 15 and any("15 radiographs, not the 40" in note for note in short.notes)
+    pneumonia = [row.filename for row in dataset.splits["train"] if row.label == "pneumonia"]
+    one_left = load_dataset(copy_with_broken_images(data_folder, tmp_path / "one", pneumonia[1:]))
+    with pytest.raises(ExportError, match="too few radiographs of a class") as raised:
+        load_calibration_set(one_left, dataset.labels, 9)
+    assert raised.value.got is not None and "1 of pneumonia; the reader refused 4" in raised.value.got
+
+
+def plan_for(run: Path, dataset_sha256: str, *, reached: bool) -> QuantizationPlan:
+    ones = dict.fromkeys(Figures.__dataclass_fields__, 1)
+    figures = Figures(**{**ones, "agreement": 1.0 if reached else 0.9, "fp32_p50_ms": 2.0})
+    return QuantizationPlan(
+        schema_version=1, checkpoint_sha256=load_run(run).spec.checkpoint_sha256, calibration_radiographs=9,
+        calibration_sha256=dataset_sha256, search_radiographs=6, search_patients=6, search_sha256="0" * 64,
+        target=Target(), cpu="test",
+        formats={"onnx": FormatPlan(reached=reached, settings=PLAIN, figures=figures, weights_file="",
+                                    weights_sha256="")},
+    )  # fmt: skip
+
+
+def test_a_plan_binds_its_calibration_set(
+    run_folder: Path, data_folder: Path, bundle_folder: Path, tmp_path: Path
+) -> None:
+    """And of each int8 artifact the manifest says what vouches for it."""
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    dataset = load_dataset(data_folder)
+    images = load_calibration_set(dataset, dataset.labels, 9)
+    save_plan(run, plan_for(run, "1" * 64, reached=False))
+    with pytest.raises(ExportError, match=r"not the one that quantization\.toml was made with"):
+        build_bundle(run, data_folder, tmp_path / "bundle", formats=["onnx"])
+    assert not (tmp_path / "bundle").exists()
+    save_plan(run, plan_for(run, images.sha256, reached=False))
+    result = build_bundle(run, data_folder, tmp_path / "bundle", formats=["onnx", "openvino"])
+    plain = [line for line in result.manifest.limitations if "plain settings" in line]
+    missed = [line for line in result.manifest.limitations if "missed its target" in line]
+    assert len(plain) == len(missed) == 1
+    assert "openvino-int8" in plain[0] and "onnx-int8" not in plain[0] and "onnx-int8" in missed[0]
+    assert "onnx-int8" not in result.manifest.recommended.values()
+    both = [line for line in manifest_of(bundle_folder).limitations if "plain settings" in line]
+    assert "onnx-int8, openvino-int8" in both[0]
+    build_bundle(run, data_folder, tmp_path / "bundle", formats=["onnx", "openvino"], keep=["onnx-fp32"])
+    assert not any("int8" in line for line in manifest_of(tmp_path / "bundle").limitations)
+
+
+def test_what_failed_parity_is_not_recommended(bundle_folder: Path) -> None:
+    manifest = manifest_of(bundle_folder)
+
+    def judged(**verdicts: str) -> dict[str, str]:
+        result = ParityResult(
+            split="test", radiographs=300, data_sha256="0" * 64, max_abs_probability_difference=0.1,
+            mean_abs_probability_difference=0.01, differing_decisions=9, limit_abs_probability_difference=None,
+            limit_differing_decisions=None, verdict="passed",
+        )  # fmt: skip
+        known = {name.replace("_", "-"): verdict for name, verdict in verdicts.items()}
+        artifacts = tuple(
+            msgspec.structs.replace(a, parity=msgspec.structs.replace(result, verdict=known[a.name]))
+            if a.name in known
+            else a
+            for a in manifest.artifacts
+        )
+        recommended = {"cpu": "onnx-int8", "phone": "lite-fp32", "browser": "onnx-int8"}
+        return recommend_after_parity(msgspec.structs.replace(manifest, artifacts=artifacts, recommended=recommended))
+
+    kept = {"cpu": "onnx-int8", "phone": "lite-fp32", "browser": "onnx-int8"}
+    assert judged() == judged(onnx_int8="passed") == judged(onnx_int8="not_shown") == kept
+    assert judged(openvino_int8="failed") == kept, "what was not recommended changes nothing"
+    floats = {"cpu": "onnx-fp32", "phone": "lite-fp32", "browser": "onnx-fp32"}
+    assert judged(onnx_int8="failed") == floats
+    assert judged(onnx_int8="failed", onnx_fp32="failed") == {"cpu": "openvino-fp32", "phone": "lite-fp32"}
+    every = dict.fromkeys(("onnx_fp32", "openvino_fp32", "torchscript_fp32", "lite_fp32", "onnx_int8"), "failed")
+    assert judged(**every) == {}, "int8 takes a float artifact's place only where its own parity passed"
+    assert judged(**every, openvino_int8="passed") == {"cpu": "openvino-int8"}
+
+
+def test_label_order_by_hand() -> None:
+    rng = np.random.default_rng(3)
+    wanted = rng.normal(size=(12, 3)) * 2
+    assert better_order(wanted + rng.normal(size=(12, 3)) * 0.8, wanted) is None, "bad quantization is no other order"
+    assert better_order(wanted + 100 * rng.normal(size=(12, 1)), wanted) is None, "a constant changes nothing"
+    assert better_order(wanted[:, [1, 0, 2]] + rng.normal(size=(12, 3)) * 0.3, wanted) == (1, 0, 2)
+    assert better_order(wanted[:, [2, 0, 1]], wanted) == (2, 0, 1)
+    assert better_order(-wanted[:, :2], wanted[:, :2]) == (1, 0)
+    assert better_order(rng.normal(size=(12, 3)) * 0.01, wanted) is None, "one that says nothing has no order"
+    assert better_order(np.full((12, 3), np.nan), wanted) is None
+
+
+def test_swapped_classes_do_not_pass_as_bad_quantization(run_folder: Path, bundle_folder: Path, tmp_path: Path) -> None:
+    """A whole graph, its two first classes swapped, given out as int8 or float16."""
+    bundle = shutil.copytree(bundle_folder, tmp_path / "bundle")
+    before = snapshot(bundle)
+    model = load_run(run_folder).load_model()
+    last = model[1][-1]
+    with torch.no_grad():
+        last.weight[:2] = last.weight[[1, 0]]
+    spec = load_run(run_folder).spec
+    swapped = DeployableGraph(
+        model, size=spec.image_size, normalization=spec.normalization, temperature=spec.temperature
+    )
+    for format_, suffix in (("onnx", ".onnx"), ("torchscript", ".pt")):
+        theirs = tmp_path / f"theirs{suffix}"
+        WRITERS[format_].write(swapped, theirs)
+        with pytest.raises(ParityFailure, match="classes in another order") as raised:
+            add_artifact(bundle, theirs, format_, "int8", replace=True)
+        assert raised.value.got == "pneumonia, normal, COVID-19"
+    with pytest.raises(ParityFailure, match="classes in another order"):
+        add_artifact(bundle, tmp_path / "theirs.onnx", "onnx", "fp16")
+    assert snapshot(bundle) == before
+
+
+def test_add_checks_a_file_as_a_build_does(bundle_folder: Path, tmp_path: Path) -> None:
+    bundle = shutil.copytree(bundle_folder, tmp_path / "bundle")
+    before = snapshot(bundle)
+    model = onnx.load(str(bundle / "artifacts/onnx-int8.onnx"))
+    model.graph.output[2].type.tensor_type.shape.dim[2].dim_value += 1
+    del model.graph.value_info[:]
+    onnx.save_model(model, str(tmp_path / "theirs.onnx"))
+    with pytest.raises(ExportError, match=r"onnx-int8\.onnx"):
+        add_artifact(bundle, tmp_path / "theirs.onnx", "onnx", "int8", replace=True)
+    shutil.copy(bundle / "artifacts/torchscript-fp32.pt", tmp_path / "theirs.ptl")
+    with pytest.raises(ExportError, match="is not a file for the lite interpreter"):
+        add_artifact(bundle, tmp_path / "theirs.ptl", "lite", "int8")
+    assert snapshot(bundle) == before
 
 
 def test_cpu_facts(tmp_path: Path) -> None:

@@ -36,8 +36,14 @@ class PythonOnly(nn.Module):
 
 
 class Broken(nn.Module):
+    """Fails from when it is told to."""
+
+    broken = False
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        raise ValueError("no such case")
+        if self.broken:
+            raise ValueError("no such case")
+        return x
 
 
 class Choosing(nn.Module):
@@ -90,6 +96,7 @@ def test_an_operator_of_a_library_of_its_own_reaches_no_torch_file(tmp_path: Pat
 @pytest.mark.parametrize("format_", ["onnx", "openvino", "torchscript", "lite"])
 def test_a_module_that_fails_is_named(format_: str, tmp_path: Path) -> None:
     graph = graph_with(Broken())
+    graph.get_submodule("body.stage1.foo").broken = True  # type: ignore[assignment]
     with pytest.raises(ExportError, match=r"no such case, in body\.stage1\.foo \(Broken\)"):
         WRITERS[format_].write(graph, tmp_path / f"model{WRITERS[format_].suffixes[0]}")
 
