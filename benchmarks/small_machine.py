@@ -148,14 +148,13 @@ def run_limited(limit: Limit, bundle: Path, file: Path) -> tuple[int, int]:
 def long_running(bundle: Path, scratch: Path) -> dict[str, tuple[list[str], str]]:
     """The commands that wait, and a word that each says when it does."""
     (scratch / "inbox").mkdir()
-    ours = [sys.executable, "-m", "edge_runtime"]
+    ours, site = [sys.executable, "-m", "edge_runtime"], ("--site", str(scratch / "site"))
+    watched = (str(scratch / "inbox"), "--out", str(scratch / "watch"))
+    sent = ("--out", str(scratch / "receive"), "--port", "0", "--allow-any")
     return {
-        "watch": ([*ours, "watch", str(bundle), str(scratch / "inbox"), "--out", str(scratch / "watch")], "Watching"),
-        "serve": ([*ours, "serve", str(bundle), "--port", "0", "--no-login", "--site", str(scratch / "site")], "http"),
-        "receive": (
-            [*ours, "receive", str(bundle), "--out", str(scratch / "receive"), "--port", "0", "--allow-any"],
-            "isten",
-        ),
+        "watch": ([*ours, "watch", str(bundle), *watched, *site], "Watching"),
+        "serve": ([*ours, "serve", str(bundle), "--port", "0", "--no-login", *site], "http"),
+        "receive": ([*ours, "receive", str(bundle), *sent, *site], "isten"),
     }
 
 

@@ -21,6 +21,12 @@ from edge_runtime.radiograph import Radiograph
 from tests.edge_runtime.tiny_bundle import build_tiny_bundle, gradient
 
 
+@pytest.fixture(autouse=True)
+def no_site_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A command that is given no site takes one of the test, not that of whoever runs the tests."""
+    monkeypatch.setenv("EDGE_RUNTIME_SITE", str(tmp_path / "site of no name"))
+
+
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with one ONNX artifact; not to be changed."""
