@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flask import Blueprint, Flask, Response, current_app, jsonify, render_template, request, url_for
+from flask import Blueprint, Flask, Response, current_app, jsonify, render_template, url_for
 
 from edge_runtime.web.access import public
 from edge_runtime.web.language import current_language, direction, gettext
@@ -64,5 +64,5 @@ def service_worker() -> Response:
 
 @blueprint.get("/away")
 def away() -> str:
-    """Shown by the service worker while the server cannot be reached."""
-    return render_template("away.html", next=request.args.get("next", "/"))
+    """Shown by the service worker while the server cannot be reached; the browser keeps it, so it knows nobody."""
+    return render_template("away.html", person=None, inside=False, administrator=False, with_accounts=False)

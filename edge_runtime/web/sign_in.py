@@ -5,8 +5,9 @@ from __future__ import annotations
 import hmac
 from typing import Any
 
-from flask import Blueprint, Response, make_response, redirect, render_template, request, session, url_for
+from flask import Blueprint, Response, g, make_response, redirect, render_template, request, session, url_for
 from flask_login import current_user, login_user, logout_user
+from flask_wtf.csrf import generate_csrf
 from werkzeug.exceptions import NotFound
 
 from edge_runtime.web.access import Visitor, local_path, public
@@ -167,6 +168,9 @@ def _begin(station: Station, person: Person) -> None:
     session.clear()  # nothing that was known before the login stays
     token = station.sessions.start(person.name)
     login_user(Visitor(person.name, person.role, token))
+    # Into this very cookie: two pages that are asked for at once would each make a token, and one of them be refused.
+    g.pop("csrf_token", None)
+    generate_csrf()
     _log(station, "logged in", person.name)
 
 

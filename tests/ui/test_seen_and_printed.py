@@ -140,3 +140,29 @@ def test_right_to_left_fits_too(open_page: OpenPage, tmp_path: Path) -> None:
     page.set_input_files("#files", written(tmp_path, "chest.dcm", dicom_bytes()))
     answered(page, "chest.dcm")
     assert fits(page)
+
+
+@pytest.mark.parametrize("language", ["fr", "es"])
+def test_no_language_is_wider_than_a_small_phone(
+    open_page: OpenPage, site_url: str, site_app: Flask, language: str
+) -> None:
+    from tests.ui.site import log_in as client_log_in
+    from tests.ui.site import send
+
+    client, header = client_log_in(site_app, ADMINISTRATOR)
+    keys = [send(client, content, headers=header).get_json()["study"] for content in (dicom_bytes(), b"-")]
+    client.post(f"/api/v1/studies/{keys[0]}/verdict", json={"verdict": "agree"}, headers=header)
+    page = open_page(PHONE, tolerate="404")
+    log_in(page)
+    page.get_by_role("heading", name="Read a chest radiograph").wait_for()
+    page.context.add_cookies([{"name": "language", "value": language, "url": site_url}])
+    wide = []
+    for path in (
+        *("", "worklist", f"studies/{keys[0]}", f"studies/{keys[1]}", f"studies/{keys[0]}/report", "here"),
+        *(f"compare?first={keys[0]}&second={keys[1]}", "operating-point", "people", "log", "account", "summary", "x"),
+    ):
+        page.goto(site_url + path, wait_until="networkidle")
+        if not fits(page):
+            wide.append(path)
+        assert page.locator("html").get_attribute("lang") == language
+    assert wide == []

@@ -264,3 +264,26 @@ def test_under_tls_cookies_are_secure_and_browsers_keep_to_it(predictor: Scripte
     assert response.headers["Set-Cookie"].startswith("__Host-edge-runtime=")
     assert "Secure" in response.headers["Set-Cookie"]
     assert "max-age" in response.headers["Strict-Transport-Security"]
+
+
+def test_pages_asked_for_at_once_after_the_login_share_one_token(site_app: Flask) -> None:
+    """The browser fetches the page and what its service worker keeps in any order: none may take the other's token."""
+    client = site_app.test_client()
+    form = {"csrf_token": token_of(client), "name": READER, "passphrase": PASSPHRASE}
+    assert client.post("/login", data=form).status_code == 303
+    name = site_app.config["SESSION_COOKIE_NAME"]
+    before = client.get_cookie(name)
+    assert before is not None
+    token = token_of(client, "/")
+    client.set_cookie(name, before.value)  # as if another answer's cookie had come last
+    assert client.get("/worklist").status_code == 200
+    header = {"X-CSRFToken": token}
+    assert client.post("/api/v1/predict", data={}, headers=header).get_json()["reason"] != "csrf"
+
+
+def test_what_the_browser_keeps_knows_nobody(site_app: Flask) -> None:
+    client, _ = log_in(site_app, READER)
+    response = client.get("/away")
+    assert response.status_code == 200
+    assert "Set-Cookie" not in response.headers
+    assert READER not in response.text and "csrf" not in response.text

@@ -230,6 +230,31 @@ def test_two_studies_of_a_patient_side_by_side(
     assert page.locator("[data-part=label]").all_inner_texts() == ["COVID-19", "COVID-19"]
 
 
+def test_what_could_not_be_kept_is_said_and_not_lost(
+    open_page: OpenPage, site_url: str, records: Records, site_app: Flask
+) -> None:
+    from tests.ui.site import log_in as client_log_in
+    from tests.ui.site import send
+
+    client, header = client_log_in(site_app, READER)
+    key = send(client, headers=header).get_json()["study"]
+    page = open_page(tolerate="Failed to load")
+    log_in(page, READER)
+    page.context.add_cookies([{"name": "language", "value": "es", "url": site_url}])
+    page.goto(f"{site_url}studies/{key}")
+    page.locator("[data-part=label]:not(:empty)").wait_for()
+    page.route("**/notes", lambda route: route.abort())
+    note = page.locator("#note textarea")
+    note.fill("Portable film.")
+    page.locator("#note button").click()
+    page.get_by_role("alert").get_by_text("No se puede").wait_for()
+    assert note.input_value() == "Portable film."
+    page.unroute("**/notes")
+    records.delete(key, actor="test", reason="test")
+    page.locator("#note button").click()
+    page.get_by_role("alert").get_by_text("No existe ese estudio").wait_for()
+
+
 def test_deleting_asks_and_takes_the_study_away(
     open_page: OpenPage, site_url: str, records: Records, site_app: Flask
 ) -> None:

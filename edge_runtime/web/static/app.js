@@ -34,8 +34,8 @@ function watchIdleness(limit) {
 document.querySelector(".places [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
 const menu = document.querySelector(".menu");
-document.addEventListener("click", (event) => { if (menu.open && !menu.contains(event.target)) menu.open = false; });
-menu.addEventListener("keydown", (event) => {
+document.addEventListener("click", (event) => { if (menu?.open && !menu.contains(event.target)) menu.open = false; });
+menu?.addEventListener("keydown", (event) => {
   if (event.key !== "Escape" || !menu.open) return;
   menu.open = false;
   menu.querySelector("summary").focus();

@@ -17,5 +17,5 @@ for (const card of place.querySelectorAll("[data-study]")) {
     reading.part("name").textContent = moment(study.received);
     reading.part("source").textContent = sourceLine(answer);
     reading.show(answer, moment(study.received));
-  });
+  }).catch((error) => reading.showRefusal({ message: error.message }));
 }

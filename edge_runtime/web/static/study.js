@@ -86,10 +86,25 @@ async function showSimilar() {
   }));
 }
 
+/** Says above the study what went wrong, and keeps what was typed. */
+function complain(error) {
+  const problem = document.getElementById("problem");
+  problem.textContent = error.message;
+  problem.hidden = false;
+  problem.scrollIntoView({ block: "nearest" });
+}
+
+/** @returns {Promise<boolean>} whether it was kept */
 async function say(path, body, done) {
-  const answer = await ask(`${address}/${path}`, { method: "POST", body });
-  showSaid(answer);
+  document.getElementById("problem").hidden = true;
+  try {
+    showSaid(await ask(`${address}/${path}`, { method: "POST", body }));
+  } catch (error) {
+    complain(error);
+    return false;
+  }
   announcements.textContent = done;
+  return true;
 }
 
 verdictForm.addEventListener("change", () => { ownLabel.hidden = verdictForm.elements.verdict.value !== "disagree"; });
@@ -97,16 +112,15 @@ verdictForm.addEventListener("submit", async (event) => {
   event.preventDefault();
   const { verdict, label, comment } = verdictForm.elements;
   if (!verdict.value) return;
-  await say("verdict", {
+  const kept = await say("verdict", {
     verdict: verdict.value, label: verdict.value === "disagree" ? label.value : null, comment: comment.value || null,
   }, t("Verdict kept"));
-  comment.value = "";
+  if (kept) comment.value = "";
 });
 document.getElementById("withdraw").addEventListener("click", () => say("verdict", { verdict: "withdrawn" }, t("Verdict taken back")));
 noteForm.addEventListener("submit", async (event) => {
   event.preventDefault();
-  await say("notes", { text: noteForm.elements.text.value }, t("Note added"));
-  noteForm.reset();
+  if (await say("notes", { text: noteForm.elements.text.value }, t("Note added"))) noteForm.reset();
 });
 
 const dialog = document.getElementById("confirm");
@@ -114,9 +128,14 @@ document.getElementById("delete")?.addEventListener("click", () => dialog.showMo
 document.getElementById("keep").addEventListener("click", () => dialog.close());
 document.getElementById("delete-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const left = await ask(address, { method: "DELETE", body: { reason: event.target.elements.reason.value } });
-  if (left) showLeft(left);
-  else location.assign(place.dataset.worklist);
+  try {
+    const left = await ask(address, { method: "DELETE", body: { reason: event.target.elements.reason.value } });
+    if (left) showLeft(left);
+    else location.assign(place.dataset.worklist);
+  } catch (error) {
+    dialog.close();
+    complain(error);
+  }
 });
 
 /** The study is gone; something of it could not be removed yet. */
@@ -129,4 +148,4 @@ function showLeft({ left }) {
   link.focus();
 }
 
-open();
+open().catch(complain);
