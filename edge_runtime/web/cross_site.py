@@ -1,8 +1,8 @@
 """Other web sites cannot make the user's browser send files here.
 
-There is no login yet, so there is no session to ride on; still no foreign page may occupy the model. Browsers
-say in ``Sec-Fetch-Site`` (W3C Fetch Metadata) or ``Origin`` where a request comes from; programs that are no
-browsers send neither and pass.
+A session's cookie is SameSite=Strict, and changes need a token; but without a login there is neither, and no foreign
+page may occupy the model. Browsers say in ``Sec-Fetch-Site`` (W3C Fetch Metadata) or ``Origin`` where a request comes
+from; programs that are no browsers send neither and pass.
 """
 
 from __future__ import annotations

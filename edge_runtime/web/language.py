@@ -16,6 +16,7 @@ from flask import Flask, g, request
 __all__ = ["LANGUAGES", "SCHEMES", "current_language", "current_scheme", "direction", "gettext", "install"]
 
 FOLDER = Path(__file__).with_name("languages")
+SCRIPTS = Path(__file__).with_name("static")
 LANGUAGES = {"en": "English", "fr": "Français", "es": "Español"}
 RIGHT_TO_LEFT = {"ar", "fa", "he", "ps", "ur"}
 SCHEMES = ("auto", "light", "dark", "contrast")
@@ -48,10 +49,12 @@ def gettext(message: str, **values: Any) -> str:
     return found % values if values else found
 
 
+@cache
 def words(language: str) -> dict[str, str]:
-    """Return every message of a catalogue, for the page's JavaScript; empty for the source language."""
+    """Return the messages that the page's JavaScript says, translated; empty for the source language."""
     catalogue = getattr(_catalogue(language), "_catalog", {})
-    return {message: text for message, text in catalogue.items() if isinstance(message, str) and message and text}
+    scripts = "".join(path.read_text("utf-8") for path in sorted(SCRIPTS.glob("*.js")))
+    return {message: text for message, text in catalogue.items() if message and text and str(message) in scripts}
 
 
 @cache

@@ -58,3 +58,15 @@ def test_the_browsers_language_and_the_chosen_one(app: Flask) -> None:
 def test_right_to_left_is_ready() -> None:
     assert (direction("ar"), direction("fr")) == ("rtl", "ltr")
     assert words("en") == {}
+
+
+def test_each_page_carries_what_its_scripts_say_and_little_else() -> None:
+    said = {
+        message.id
+        for message in languages.collected()
+        if message.id and any(name.endswith(".js") for name, _ in message.locations)
+    }
+    assert len(said) > 50
+    carried = words("fr")
+    assert said <= set(carried)
+    assert len(carried) < 1.5 * len(said)  # not the server's own messages
