@@ -39,19 +39,22 @@ async function start() {
 
 /** The first visit waits until the service worker serves this page: then its security policy holds for all of it. */
 async function serviceWorkerReady() {
+  // beside the clinic's page that one's worker, at "/", may be the first to serve this page
+  const own = new URL("service_worker.js", document.baseURI).href;
+  const serves = () => navigator.serviceWorker.controller?.scriptURL === own;
   let registration = null;
   try {
     registration = await navigator.serviceWorker.register("service_worker.js", { updateViaCache: "none" });
   } catch (error) {
-    if (!navigator.serviceWorker.controller) {
+    if (!serves()) {
       throw new Failure(`The page cannot be kept on this phone (${error.message}).`, "Leave private browsing, and load the page again.");
     } // in flight mode the registered one goes on
   }
   if (registration && !registration.active) await installed(registration.installing ?? registration.waiting);
   await navigator.serviceWorker.ready;
-  if (!navigator.serviceWorker.controller) {
+  if (!serves()) {
     await new Promise((resolve) => {
-      navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true });
+      navigator.serviceWorker.addEventListener("controllerchange", () => { if (serves()) resolve(); });
       setTimeout(resolve, 5000); // a forced reload has no controller, and never gets one
     });
   }
