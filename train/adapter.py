@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_runtime.errors import EdgeRuntimeError
+from train.torchvision_ops import declare_missing_operators
 
 __all__ = ["Adapter", "AdapterError", "load_adapter"]
 
@@ -162,6 +163,7 @@ def _import(path: Path, sha256: str) -> Any:
     name = f"_adapter_{sha256[:16]}"
     if name in sys.modules:
         return sys.modules[name]
+    declare_missing_operators()  # an adapter may import torchvision, or what does
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
