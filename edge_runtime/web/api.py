@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.resources import files
 from ipaddress import ip_address
@@ -45,11 +46,15 @@ def predict() -> Response:
     with station.queue.turn() as waited_ms:
         outcome = _named(answer_file(station.predictor, path, name=name, read=station.read), path, name)
     shown = request.args.get("identity") == "1" and station.records is not None
-    body = answer_body(outcome, station.bundle.manifest.labels, station.config.display_edge, waited_ms, identity=shown)
+    labels, edge = station.bundle.manifest.labels, station.config.display_edge
+    with ThreadPoolExecutor(1) as beside:  # the image is packed while the disk takes the files
+        drawn = beside.submit(answer_body, outcome, labels, edge, waited_ms, identity=shown)
+        study, unwritten = _write_down(station, outcome, path, name)
+        body = drawn.result()
     body["explanation"] = explained(body)
     point = point_in_force(station.records, station.bundle.manifest)
     body["operating_point"] = None if point is None else point.mark(outcome.answer.probabilities)
-    body["study"], unwritten = _write_down(station, outcome, path, name)
+    body["study"] = study
     body["notes"] += unwritten
     if shown and station.records is not None:
         station.records.log("identity shown", actor=current_actor(), subject=body["study"])
