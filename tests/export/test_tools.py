@@ -213,7 +213,7 @@ def test_add_takes_an_artifact_made_elsewhere_and_judges_it(
         add_artifact(bundle, elsewhere, "onnx", "fp32", replace=True)
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
-    with pytest.raises(ExportError, match="does not run"):
+    with pytest.raises(ExportError, match="is not valid ONNX"):
         add_artifact(bundle, broken, "onnx", "int8", replace=True)
     with pytest.raises(ExportError, match="is not there"):
         add_artifact(bundle, tmp_path / "absent.onnx", "onnx", "int8", replace=True)
