@@ -131,7 +131,7 @@ def command(
             run, data, formats=formats, target=Target(agreement, drop), calibration=calibration, stop_at_first=first,
             fine_tuning=fine_tuning, control_seconds=accuracy_control, cache=cache, on_rung=on_rung, on_step=on_step,
         )  # fmt: skip
-        report = write_ladder_report(result, run)
+        report = write_ladder_report(result, Path(run))
     if as_json:
         import msgspec
 

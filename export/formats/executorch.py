@@ -6,10 +6,7 @@ it is asked for.
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ from torch import Tensor, nn
 
 from edge_runtime.backends.executorch import LARGEST_EDGE
 from export.graph import DeployableGraph
+from export.quiet import quiet
 
 __all__ = ["INT8_SETTINGS", "quantize", "write"]
 
@@ -37,13 +35,13 @@ _SMALLEST_EDGE = 2
 
 def write(graph: DeployableGraph, path: Path) -> None:
     """Write ``graph`` to ``path``, dynamic in H and W up to ``LARGEST_EDGE`` pixels each."""
-    with _quiet():
+    with quiet(stdout=False):
         path.write_bytes(_lower(_Plain(graph)))
 
 
 def quantize(graph: DeployableGraph, path: Path, images: Sequence[NDArray[np.uint8]]) -> None:
     """Write ``graph`` to ``path`` with an int8 body, calibrated on radiographs, uint8 [H, W] of any sizes."""
-    with _quiet():
+    with quiet(stdout=False):
         from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
             XNNPACKQuantizer,
             get_symmetric_quantization_config,
@@ -91,17 +89,3 @@ def _lower(module: nn.Module) -> bytes:
         compile_config=EdgeCompileConfig(_check_ir_validity=False),  # the antialiased resize is no core operator
     )
     return bytes(edge.to_executorch().buffer)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The tools log and warn about their own progress; what matters comes as an exception."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        root.setLevel(level)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import re
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +13,12 @@ from export.errors import ExportError
 from export.formats.answering import Shapes
 from export.formats.unsupported import tracing, unsupported
 from export.graph import INPUT_NAME, OUTPUT_NAMES, DeployableGraph, output_shapes
+from export.quiet import quiet
 
 __all__ = ["OPSET", "check_file", "strip_notes", "write"]
 
 OPSET = 18
+_LOGGERS = ("onnxscript", "onnx_ir", "torch.onnx")
 _TRACE_SIZE = (250, 190)
 _LARGEST_EDGE = 65535  # what a DICOM header can say
 _OPERATOR = re.compile(r"No ONNX function found for <OpOverload\(op='([\w.]+)'")
@@ -41,7 +39,7 @@ def write(graph: DeployableGraph, path: Path) -> None:
     image = torch.zeros(1, 1, *_TRACE_SIZE, dtype=torch.uint8)
     height, width = (torch.export.Dim(name, min=2, max=_LARGEST_EDGE) for name in ("H", "W"))
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(*_LOGGERS), torch.no_grad():
             program = torch.onnx.export(
                 graph,
                 (image,),
@@ -147,7 +145,7 @@ def _explained(error: BaseException, graph: DeployableGraph, image: torch.Tensor
     operator = next((found[1] for e in _chain(error) if (found := _OPERATOR.search(str(e)))), None)
     if operator is not None:
         try:
-            with _quiet(), torch.no_grad():
+            with quiet(*_LOGGERS), torch.no_grad():
                 exported = torch.export.export(graph, (image,), strict=False)
                 # what is written is the decomposed program, where one operator can have become another
                 paths = _paths(exported, operator) or _paths(exported.run_decompositions(), operator)
@@ -155,7 +153,7 @@ def _explained(error: BaseException, graph: DeployableGraph, image: torch.Tensor
             paths = []
         return unsupported("ONNX", {operator: paths}, graph)
     try:
-        with _quiet(), torch.no_grad(), tracing(graph, "ONNX"):
+        with quiet(*_LOGGERS), torch.no_grad(), tracing(graph, "ONNX"):
             torch.export.export(graph, (image,), strict=False)
     except ExportError as place:
         return place
@@ -181,19 +179,3 @@ def _paths(exported: Any, operator: str) -> list[str]:
             if path not in paths:
                 paths.append(path)
     return paths
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter prints and warns about its own progress; what matters comes as an exception."""
-    loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -104,7 +104,8 @@ def test_efficientnet_b1_in_every_format(tmp_path: Path) -> None:
     graph = DeployableGraph(make_classifier("efficientnet_b1"), size=SIZE, normalization="per_image", temperature=1.2)
     images = [random_image(h, w, seed) for seed, (h, w) in enumerate([(64, 64), (211, 97), (40, 300), (33, 45)])]
     expected = [[t.numpy() for t in graph(torch.from_numpy(image)[None, None])] for image in images]
-    decisions = {int(outputs[0].argmax()) for outputs in expected}
+    spread = np.ptp([outputs[0] for outputs in expected], axis=0).max()
+    assert spread > 1e-2, "answers that do not depend on the image would agree whatever the formats do"
     for format_ in DEFAULT_FORMATS:
         writer = WRITERS[format_]
         path = tmp_path / f"{format_}-fp32{writer.suffixes[0]}"
@@ -125,4 +126,3 @@ def test_efficientnet_b1_in_every_format(tmp_path: Path) -> None:
                 assert np.abs(got[name] - value).max() <= limit, (format_, name, image.shape)
             assert got["probabilities"].argmax() == wanted[0].argmax()
         backend.close()
-    assert decisions
