@@ -47,7 +47,11 @@ class SharedPixels:
             os.ftruncate(self._descriptor, size)
         else:
             self._descriptor = duplicate.detach()
-        self._map = mmap.mmap(self._descriptor, size)
+        try:
+            self._map = mmap.mmap(self._descriptor, size)
+        except OSError:
+            os.close(self._descriptor)
+            raise
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SharedPixels, (self._size, reduction.DupFd(self._descriptor))

@@ -9,10 +9,11 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from edge_runtime.answer import Answer
 from edge_runtime.answer_files import OutputError, table_columns, table_row
@@ -20,6 +21,9 @@ from edge_runtime.answer_lines import json_line
 from edge_runtime.errors import UsageError
 
 __all__ = ["ResumableOutput"]
+
+_Row = tuple[str, str, "str | None", "str | None", Any]
+"""File, status, artifact, heat map picture, and the row itself."""
 
 
 class ResumableOutput:
@@ -47,19 +51,23 @@ class ResumableOutput:
         self.pictures: set[str] = set()
         self._labels = labels
         self._csv = path.suffix.lower() == ".csv"
+        temporary = self.part.with_name(f".{self.part.name}.{os.getpid()}")
         try:
-            kept = self._kept(artifact) if resume else []
-            temporary = self.part.with_name(f".{self.part.name}.{os.getpid()}")
             self._stream = temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="")
             self._rows = csv.writer(self._stream)
             if self._csv:
                 self._rows.writerow(table_columns(labels))
-            for row in kept:
+            for row in self._kept(artifact) if resume else ():
                 self._write(row)
             self._flush()
             temporary.replace(self.part)
-        except OSError as error:
-            raise _unwritable(path, error) from error
+        except BaseException as error:
+            with suppress(AttributeError, OSError):
+                self._stream.close()
+            temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise _unwritable(path, error) from error
+            raise
 
     def add(self, answer: Answer) -> None:
         """Add an answer, unless an earlier run did; it is with the operating system before this returns."""
@@ -95,42 +103,53 @@ class ResumableOutput:
         self._stream.flush()
         os.fsync(self._stream.fileno())
 
-    def _kept(self, artifact: str) -> list[Any]:
+    def _kept(self, artifact: str) -> Iterator[Any]:
+        """Yield the rows that stay, one at a time: an output of any length costs the memory of its files' names."""
         source = self.part if self.part.exists() else self.path
         if not source.exists():
-            return []
-        text = source.read_text(encoding="utf-8", errors="strict")
-        text = text[: text.rfind("\n") + 1]  # a row without its end was being written
-        rows = self._table(text, source) if self._csv else self._lines(text, source)
-        kept = []
-        for file, status, made_with, picture, row in rows:
-            if made_with and made_with != artifact:
-                raise UsageError(
-                    f"{source} was made with another artifact", got=made_with, expected=artifact,
-                    remedy=f"name that one (--artifact {made_with}), or another output",
-                )  # fmt: skip
-            if status != "error":
-                kept.append(row)
-                self.done.add(file)
-                if picture:
-                    self.pictures.add(Path(picture).name)
-        return kept
+            return
+        with source.open("rb") as stream:
+            rows = self._table(_whole_lines(stream), source) if self._csv else _lines(_whole_lines(stream), source)
+            for file, status, made_with, picture, row in rows:
+                if made_with and made_with != artifact:
+                    raise UsageError(
+                        f"{source} was made with another artifact", got=made_with, expected=artifact,
+                        remedy=f"name that one (--artifact {made_with}), or another output",
+                    )  # fmt: skip
+                if status != "error":
+                    self.done.add(file)
+                    if picture:
+                        self.pictures.add(Path(picture).name)
+                    yield row
 
-    def _table(self, text: str, source: Path) -> list[tuple[str, str, str | None, str | None, Any]]:
-        rows = list(csv.reader(text.splitlines(keepends=True)))
+    def _table(self, lines: Iterator[str], source: Path) -> Iterator[_Row]:
         columns = table_columns(self._labels)
-        if rows and rows[0] != columns:
-            raise _foreign(source, "a table with other columns")
         places = [columns.index(name) for name in ("file", "status", "artifact", "heatmap_file")]
-        whole = [row for row in rows[1:] if len(row) == len(columns)]
-        return [(row[places[0]], row[places[1]], row[places[2]], row[places[3]], row) for row in whole]
-
-    def _lines(self, text: str, source: Path) -> list[tuple[str, str, str | None, str | None, Any]]:
         try:
-            rows = [json.loads(line) for line in text.splitlines() if line]
-            return [(row["file"], row["status"], row["artifact"], row["heatmap_file"], row) for row in rows]
-        except (ValueError, KeyError, TypeError) as error:
+            for number, row in enumerate(csv.reader(lines)):
+                if number == 0 and row != columns:
+                    raise _foreign(source, "a table with other columns")
+                if number and len(row) == len(columns):
+                    yield row[places[0]], row[places[1]], row[places[2]], row[places[3]], row
+        except (UnicodeDecodeError, csv.Error) as error:
             raise _foreign(source, f"{type(error).__name__}: {error}") from error
+
+
+def _whole_lines(stream: BinaryIO) -> Iterator[str]:
+    """Yield lines with their ends; a last one without was being written."""
+    for line in stream:
+        if line.endswith(b"\n"):
+            yield line.decode("utf-8")
+
+
+def _lines(lines: Iterator[str], source: Path) -> Iterator[_Row]:
+    try:
+        for line in lines:
+            if line.strip():
+                row = json.loads(line)
+                yield row["file"], row["status"], row["artifact"], row["heatmap_file"], row
+    except (ValueError, KeyError, TypeError) as error:
+        raise _foreign(source, f"{type(error).__name__}: {error}") from error
 
 
 def _foreign(source: Path, got: str) -> OutputError:

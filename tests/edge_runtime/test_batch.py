@@ -240,6 +240,9 @@ def test_resuming_does_not_mix_artifacts_or_foreign_files(
     assert foreign.exit_code == 1
     assert "cannot be resumed" in foreign.stderr or "not an output that can be resumed" in foreign.stderr
     assert table.read_text() == "name,age\nJane,7\n"
+    out.write_bytes(b"\xff\xfe no text\n")
+    assert run_command("predict", tiny_bundle, chest_png, "--jsonl", out, "--resume").exit_code == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["chest.png", "out.csv", "out.jsonl"], "nothing half-written"
     assert run_command("predict", tiny_bundle, chest_png, "--resume").exit_code == 2
 
 
