@@ -63,6 +63,13 @@ class ExecuTorchBackend:
 
     def run(self, image: NDArray[np.uint8]) -> Outputs:
         """Run a radiograph, uint8 [1, 1, H, W], no edge longer than ``LARGEST_EDGE``."""
+        if image.size == 0:  # its own check would end the process
+            raise BackendError(
+                f"artifact {self._artifact.name} takes no image without pixels",
+                got=f"{image.shape[3]} x {image.shape[2]} pixels",
+                expected="at least 1 x 1",
+                remedy="check that the file is whole",
+            )
         if max(image.shape) > LARGEST_EDGE:
             raise BackendError(
                 f"artifact {self._artifact.name} takes no image of that size",

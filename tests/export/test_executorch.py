@@ -92,6 +92,26 @@ def test_an_image_that_is_too_large_is_an_error_that_says_so(bundle_folder: Path
         predictor.run_raw(np.zeros((200, 20_000), np.uint8))
 
 
+@pytest.mark.parametrize("shape", [(0, 0), (0, 300), (300, 0)])
+def test_an_image_without_pixels_is_an_error_and_does_not_end_the_process(
+    shape: tuple[int, int], bundle_folder: Path
+) -> None:
+    with open_bundle(bundle_folder) as bundle, Predictor.open(bundle, "executorch-fp32") as predictor:
+        with pytest.raises(BackendError, match="without pixels"):
+            predictor.run_raw(np.zeros(shape, np.uint8))
+        assert np.isfinite(predictor.run_raw(random_image(200, 200))["probabilities"]).all()
+
+
+def test_a_changed_byte_is_found_before_anything_is_opened(bundle_folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(bundle_folder, tmp_path / "bundle")
+    path = copy / "artifacts/executorch-fp32.pte"
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole)
+    with open_bundle(copy) as bundle, pytest.raises(BundleError, match=r"executorch-fp32\.pte"):
+        Predictor.open(bundle, "executorch-fp32")
+
+
 def test_a_damaged_file_is_not_opened(bundle_folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(bundle_folder, tmp_path / "bundle")
     path = copy / "artifacts/executorch-fp32.pte"
