@@ -70,7 +70,7 @@ def rungs(
     for share in _FLOAT_SHARES:
         names = _worth_float(layers, activations, weights, refined, share)
         if names and names != before:
-            yield replace(quick, rung=f"noisiest {share:.0%} of the arithmetic in float", float_layers=names)
+            yield replace(quick, rung=f"noisiest {100 * share:g} % of the arithmetic in float", float_layers=names)
         before = names
     alone = replace(PLAIN, rung="weights alone", activations="float")
     yield alone

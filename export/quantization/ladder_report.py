@@ -26,6 +26,7 @@ h1,h2{line-height:1.2} table{border-collapse:collapse;width:100%;font-size:.9rem
 th,td{padding:.3rem .5rem;text-align:right;border-bottom:1px solid #d9e0e7}
 th:first-child,td:first-child{text-align:left} .chosen{background:#e5f3ec;font-weight:600} .naive{color:#a33}
 .variant td:first-child{font-style:italic}
+td{white-space:nowrap} td:first-child,td[colspan]{white-space:normal;text-align:left}
 img{max-width:100%} .scroll{overflow-x:auto} small{color:#5a6a7a}
 @media(prefers-color-scheme:dark){body{color:#dde5ec;background:#14191f}th,td{border-color:#2c3844}
 .chosen{background:#1d3a2d} .naive{color:#f0938b} img{background:#fff;border-radius:6px} small{color:#9aa9b8}}
