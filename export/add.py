@@ -16,7 +16,7 @@ from edge_runtime.bundle import Bundle, file_entry, open_bundle, rewrite_manifes
 from edge_runtime.errors import BundleError
 from edge_runtime.manifest import Artifact, FileEntry, Format, Manifest, Precision
 from edge_runtime.selftest import ArtifactTest, run_selftest
-from export.agreement import check_golden, starting_agreement, with_measured_agreement
+from export.agreement import check_golden, recommend_instead, starting_agreement, with_measured_agreement
 from export.description import describe_validation
 from export.errors import ExportError
 from export.formats import WRITERS
@@ -158,11 +158,15 @@ def _try(
 def _with(manifest: Manifest, artifact: Artifact) -> Manifest:
     kept = [a for a in manifest.artifacts if a.name != artifact.name]
     sentence = f"The artifact {artifact.name} was made elsewhere and added to the bundle."
+    # what was recommended is no longer there: a replaced artifact has to earn it again
+    recommended = {
+        device: instead
+        for device, name in manifest.recommended.items()
+        if (instead := name if name != artifact.name else recommend_instead(kept, device)) is not None
+    }
     return msgspec.structs.replace(
         manifest,
         artifacts=(*kept, artifact),
-        # what was recommended is no longer there: a replaced artifact has to earn it again
-        recommended={device: name for device, name in manifest.recommended.items() if name != artifact.name}
-        or {"cpu": (kept or [artifact])[0].name},
+        recommended=recommended,
         limitations=(*(line for line in manifest.limitations if line != sentence), sentence),
     )

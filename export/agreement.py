@@ -17,6 +17,7 @@ __all__ = [
     "check_golden",
     "recommend_after_parity",
     "recommend_by_device",
+    "recommend_instead",
     "starting_agreement",
     "with_measured_agreement",
 ]
@@ -94,7 +95,7 @@ def recommend_by_device(tests: Sequence[ArtifactTest], planned: Mapping[Format, 
     ``cpu``: one that the base install opens if there is one; int8 only where the ladder reached its target with it and
     found it quicker than fp32 in turns. ``phone`` and ``browser``: where size counts, int8 that reached the target,
     else fp32. ``gpu``: float16 weights. int8 at plain settings never: it has passed nothing. A bundle without fp32
-    recommends for ``cpu`` what it has: float16, int8 that reached the target, at last the first.
+    recommends for ``cpu`` what it has: float16, int8 that reached the target, or nothing.
     """
     names = {test.artifact for test in tests if test.status in ("agrees", "as_built")}
 
@@ -112,7 +113,7 @@ def recommend_by_device(tests: Sequence[ArtifactTest], planned: Mapping[Format, 
     half = [test.artifact for test in tests if test.precision == "fp16"]
     cpu = first(int8("onnx", for_size=False), _recommend_float(tests), *half, *reached)
     chosen = {
-        "cpu": cpu or tests[0].artifact,
+        "cpu": cpu,
         "phone": first(int8("lite", for_size=True), "lite-fp32"),
         "browser": first(int8("onnx", for_size=True), "onnx-fp32"),
         "gpu": first("onnx-fp16"),
@@ -127,20 +128,26 @@ def recommend_after_parity(manifest: Manifest) -> dict[str, str]:
     only where its own parity passed. A kind of device for which nothing is left is left out; for ``cpu`` the device
     then takes the manifest's first artifact, and its parity result says what that is worth.
     """
-    verdicts = {a.name: None if a.parity is None else a.parity.verdict for a in manifest.artifacts}
-
-    def instead(candidates: Sequence[str]) -> str | None:
-        fit = [name for name in candidates if name in verdicts and verdicts[name] != "failed"]
-        return next((n for n in fit if not n.endswith("-int8") or verdicts[n] == "passed"), None)
-
+    failed = {a.name for a in manifest.artifacts if a.parity is not None and a.parity.verdict == "failed"}
     chosen: dict[str, str] = {}
     for device, name in manifest.recommended.items():
-        kept: str | None = name
-        if verdicts.get(name) == "failed":
-            kept = instead(_IN_PLACE.get(device) or [a.name for a in _floats_first(manifest.artifacts)])
+        kept = name if name not in failed else recommend_instead(manifest.artifacts, device)
         if kept is not None:
             chosen[device] = kept
     return chosen
+
+
+def recommend_instead(artifacts: Sequence[Artifact], device: str) -> str | None:
+    """Return what takes the place of a kind of device's artifact that failed parity or is no longer there, or None."""
+    known = {artifact.name: artifact for artifact in artifacts}
+    for name in _IN_PLACE.get(device) or [artifact.name for artifact in _floats_first(artifacts)]:
+        artifact = known.get(name)
+        if artifact is None:
+            continue
+        verdict = None if artifact.parity is None else artifact.parity.verdict
+        if verdict != "failed" and (artifact.precision != "int8" or verdict == "passed"):
+            return name
+    return None
 
 
 def _floats_first(artifacts: Sequence[Artifact]) -> list[Artifact]:

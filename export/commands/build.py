@@ -165,7 +165,7 @@ def command(
             f"{test.max_abs_probability_difference:.1e}",
             str(test.differing_decisions),
             f"{test.p50_ms:.1f}",
-            "recommended" if artifact.name == manifest.recommended["cpu"] else "",
+            "recommended" if artifact.name == manifest.recommended.get("cpu") else "",
         )
     console(sys.stdout).print(table)
     for note in result.notes:

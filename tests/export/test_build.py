@@ -181,6 +181,9 @@ def test_fp32_that_differs_fails_the_build() -> None:
     assert chosen == {"cpu": "onnx-fp32", "browser": "onnx-fp32"}, "what the base install opens comes first"
     plain = recommend_by_device([quick, int8], {})
     assert plain["cpu"] == "openvino-fp32", "int8 at plain settings is never recommended"
+    half = tested(status="as_built", artifact="onnx-fp16", precision="fp16", p50_ms=20.0)
+    assert recommend_by_device([int8, half], {}) == {"cpu": "onnx-fp16", "gpu": "onnx-fp16"}
+    assert recommend_by_device([int8], {}) == {}, "nothing is recommended rather than what passed nothing"
 
 
 def test_calibration_rows_are_training_patients_of_every_class(data_folder: Path) -> None:
