@@ -1,4 +1,4 @@
-"""The phone's page in a browser: ``python -m benchmarks.phone_page BUNDLE [--json FILE] [--docs PAGE]``.
+"""The phone's page in a browser: ``python -m benchmarks.phone_page BUNDLE... [--json FILE] [--docs PAGE]``.
 
 In headless Chromium with a phone's viewport, for each ONNX artifact: what a first visit transfers, how long it and a
 second visit with the server switched off take until the page is ready, and the median of a run beside the field runtime
@@ -110,26 +110,28 @@ def as_markdown(result: dict[str, Any]) -> str:
 
 
 @click.command()
-@click.argument("bundle_path", metavar="BUNDLE", type=click.Path(path_type=Path, exists=True))
+@click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--artifact", "artifacts", multiple=True, help="ONNX artifact; else all.")
 @click.option("--rounds", default=25, show_default=True)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures here.")
 @click.option("--docs", type=click.Path(path_type=Path), help="Page whose block `phone_page` is replaced.")
-def main(bundle_path: Path, artifacts: tuple[str, ...], rounds: int, json_file: Path | None, docs: Path | None) -> None:
-    """Measure the phone's page of BUNDLE; print a Markdown table."""
+def main(
+    bundles: tuple[Path, ...], artifacts: tuple[str, ...], rounds: int, json_file: Path | None, docs: Path | None
+) -> None:
+    """Measure the phone's pages of BUNDLES; print a Markdown table."""
     pixels = phantom_pixels("pneumonia", 3, EDGE)
     before = os.getloadavg()[0]
+    threads = min(4, os.cpu_count() or 1)  # as the page takes them (model.js)
     rows = []
-    with tempfile.TemporaryDirectory() as folder, open_bundle(bundle_path) as bundle, open_chromium() as browser:
-        manifest = bundle.manifest
-        names = artifacts or tuple(a.name for a in manifest.artifacts if a.format == "onnx")
-        threads = min(4, os.cpu_count() or 1)  # as the page takes them (model.js)
-        for name in names:
-            click.echo(f"{name}: {rounds} rounds", err=True)
-            site = write_site(bundle, Path(folder) / name, [name])
-            with Predictor.open(bundle, name, threads=threads) as predictor:
-                rows.append(measure(browser, site, predictor, pixels, rounds))
-                assert rows[-1]["threads"] == threads, "the comparison is not of equal threads"
+    for path in bundles:
+        with tempfile.TemporaryDirectory() as folder, open_bundle(path) as bundle, open_chromium() as browser:
+            manifest = bundle.manifest
+            for name in artifacts or [a.name for a in manifest.artifacts if a.format == "onnx"]:
+                click.echo(f"{name}: {rounds} rounds", err=True)
+                site = write_site(bundle, Path(folder) / name, [name])
+                with Predictor.open(bundle, name, threads=threads) as predictor:
+                    rows.append(measure(browser, site, predictor, pixels, rounds))
+                    assert rows[-1]["threads"] == threads, "the comparison is not of equal threads"
     result = {
         "what": f"{manifest.name}, checkpoint {manifest.provenance.checkpoint_sha256[:12]}, {threads} threads, a "
         f"synthetic radiograph of {EDGE} x {EDGE} px, headless Chromium, 390 x 844",
