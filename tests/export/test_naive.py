@@ -10,13 +10,10 @@ import torch
 from torch import nn
 
 from edge_runtime.bundle import open_bundle
-from export import build_naive_bundle, check_parity
 from export.quantization.plan import PLAN_NAME
 from tests.export.making import ARCHITECTURE, make_classifier, make_run
 from tests.export.test_build import run_cli
-from train.data.covidx import BuildOptions, build_covidx
 
-REPOSITORY = Path(__file__).parents[2]
 _FACTOR = 200.0
 
 
@@ -66,24 +63,3 @@ def test_the_gate_fails_naive_artifacts(
     assert run_cli("parity", out, *arguments, "--json", "-", "--accept-not-shown", monkeypatch=monkeypatch) == 10
     verdicts = {a["name"]: a["verdict"] for a in json.loads(capsys.readouterr().out)["artifacts"]}
     assert verdicts == {"onnx-fp32": "passed", "onnx-int8": "failed"}
-
-
-@pytest.mark.real_data
-def test_the_gate_fails_the_release_model_quantized_naively(cxr_data: Path, tmp_path: Path) -> None:
-    """The release model on real radiographs: what it loses to one scale a tensor is far beyond a doubt."""
-    sources, data = cxr_data / "sources", tmp_path / "covidx"
-    build_covidx(
-        BuildOptions(
-            out=data, cohen=sources / "cohen", figure1=sources / "figure1", actualmed=sources / "actualmed",
-            rsna=sources / "rsna", splits=cxr_data / "covidx_v3",
-        )
-    )  # fmt: skip
-    for split, every in (("train", 9), ("valid", 3), ("test", 4)):  # a part, so that it is quick
-        header, *rows = (data / f"{split}.csv").read_text().splitlines()
-        (data / f"{split}.csv").write_text("\n".join([header, *rows[::every]]) + "\n")
-    out = tmp_path / "naive"
-    build_naive_bundle(REPOSITORY / "models/covidx-b1", data, out, formats=("onnx",), calibration=12)
-    report = check_parity(
-        out, REPOSITORY / "models/covidx-b1", data, artifacts=["onnx-int8"], accept_not_shown=True
-    )  # fmt: skip
-    assert report.exit_code == 10 and report.artifacts[0].agreement < 0.9
