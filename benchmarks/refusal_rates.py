@@ -37,12 +37,14 @@ from edge_runtime.bundle import open_bundle
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.predictor import Predictor
 from edge_runtime.reading import looks_readable, read_radiograph
+from edge_runtime.reading.limits import DEFAULT_LIMITS
 from train.data.rows import Dataset
 from train.data.tables import load_dataset
 from train.intervals import wilson_interval
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = 60
+MIN_EDGE = DEFAULT_LIMITS.min_edge
 
 
 @click.group()
@@ -216,9 +218,15 @@ def _in_grey(path: Path) -> Image.Image:
 
 
 def _all_grey(paths: Iterable[Path], scratch: Path) -> Iterator[Path]:
+    """Each in grey; not what the reader would refuse for its size, or cannot open."""
     for path in paths:
-        _in_grey(path).save(scratch / "grey.png", compress_level=1)
-        yield scratch / "grey.png"
+        try:
+            grey = _in_grey(path)
+        except OSError:
+            continue
+        if min(grey.size) >= MIN_EDGE:
+            grey.save(scratch / "grey.png", compress_level=1)
+            yield scratch / "grey.png"
 
 
 def _documents(scratch: Path, count: int) -> Iterator[Path]:

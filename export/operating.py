@@ -29,7 +29,7 @@ _SPLIT = "valid"
 _STEPS = (1000, 500, 200, 100)
 """Steps of the threshold from 0 to 1, the finest first; the page's slider has 1000."""
 _MOST_POINTS = 200
-_BATCH = 16
+_BATCH = 4  # of larger ones the feature maps no longer fit into a CPU's cache
 
 
 def learn_operating_curve(

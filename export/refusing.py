@@ -25,7 +25,7 @@ from train.preprocessing import squish
 
 __all__ = ["Judgement", "learn_refusing"]
 
-_BATCH = 16
+_BATCH = 4  # of larger ones the feature maps no longer fit into a CPU's cache
 _DRAWN = 400
 OnRadiograph = Callable[[int, int], None]
 Change = Callable[[Tensor, int], Tensor]
