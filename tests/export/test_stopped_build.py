@@ -73,6 +73,11 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 
 
+def listen_to_interrupts() -> None:
+    """A job in a shell's background inherits that SIGINT is ignored, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def out(bundle_folder: Path, tmp_path: Path) -> Path:
     """A bundle that is there already."""
@@ -120,6 +125,7 @@ def test_a_signal_leaves_the_old_bundle_and_nothing_else(
     process = subprocess.Popen(
         [sys.executable, "-m", "export", *map(str, command)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), cwd=out.parent,
+        preexec_fn=listen_to_interrupts,
     )  # fmt: skip
     half_done = out.parent / ".bundle.building/artifacts/torchscript-fp32.pt"
     deadline = time.monotonic() + 300
