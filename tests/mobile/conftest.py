@@ -132,7 +132,8 @@ def java(native: NativeBuild, java_classes: Path) -> Callable[..., list[str]]:
     return functools.partial(run_java, native, java_classes, need_jdk())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """Closed with its module: Playwright's synchronous interface runs once at a time, and other parts' tests need it."""
     with open_chromium() as chromium:
         yield chromium
