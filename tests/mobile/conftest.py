@@ -134,6 +134,6 @@ def java(native: NativeBuild, java_classes: Path) -> Callable[..., list[str]]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Closed with its module: Playwright's synchronous interface runs once at a time, and other parts' tests need it."""
+    """Closed with its module: Playwright's synchronous interface runs once at a time; other parts' tests need it."""
     with open_chromium() as chromium:
         yield chromium
