@@ -175,7 +175,7 @@ def show(result: dict[str, Any]) -> None:
         print(f"| {name} | {value:.2f} |")
     for name, ratio in result["ratios"].items():
         limit = result["limits"][name]
-        print(f"| **{name}**, limit x{limit} | x{ratio:.3f} {'within' if ratio <= limit else '**PASSED**'} |")
+        print(f"| **{name}**, limit x{limit} | x{ratio:.3f} {'within' if ratio <= limit else '**exceeded**'} |")
 
 
 if __name__ == "__main__":
