@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import functools
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,8 +12,7 @@ from typing import Any
 import click
 
 from edge_runtime import __version__
-from edge_runtime.errors import EdgeRuntimeError, UsageError
-from edge_runtime.terminal import show_error
+from edge_runtime.exit_codes import exit_code
 
 __all__ = ["commands", "main"]
 
@@ -46,37 +45,8 @@ class _Commands(click.Group):
     ) -> Any:
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
-        try:
-            code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
-        except click.ClickException as error:
-            error.show()
-            code = error.exit_code
-        except (click.Abort, KeyboardInterrupt):
-            click.echo("Stopped.", err=True)
-            code = 130
-        except EdgeRuntimeError as error:
-            show_error(error)
-            code = 2 if isinstance(error, UsageError) else 1
-        except OSError as error:
-            show_error(
-                EdgeRuntimeError(
-                    "the operating system reported an error",
-                    got=error.strerror if error.filename is None else f"{error.filename}: {error.strerror}",
-                    remedy="check the disk's free space and the permissions",
-                )
-            )
-            code = 1
-        except Exception as error:
-            if os.environ.get("EDGE_RUNTIME_TRACEBACK"):
-                raise
-            show_error(
-                EdgeRuntimeError(
-                    "an unexpected error", got=f"{type(error).__name__}: {error}",
-                    remedy="please report it; EDGE_RUNTIME_TRACEBACK=1 in the environment shows where it was",
-                )
-            )  # fmt: skip
-            code = 1
-        sys.exit(code or 0)
+        call = functools.partial(super().main, args, prog_name, complete_var, standalone_mode=False, **extra)
+        sys.exit(exit_code(call))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

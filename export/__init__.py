@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from export.parity import check_parity
     from export.parity_limits import Limits, load_limits
     from export.parity_result import ArtifactParity, ParityReport
+    from export.quantization.fine_tune_run import fine_tune_run
     from export.quantization.judging import Target
     from export.quantization.quantize import QuantizeResult, quantize_run
     from export.quantization.settings import QuantizationSettings
@@ -53,12 +54,14 @@ __all__ = [
     "check_parity",
     "deployable_graph",
     "explain_artifact",
+    "fine_tune_run",
     "load_limits",
     "load_run",
     "quantize_run",
 ]
 
 _HOMES = {
+    "fine_tune_run": "export.quantization.fine_tune_run",
     "build_naive_bundle": "export.naive",
     "QuantizationSettings": "export.quantization.settings",
     "Target": "export.quantization.judging",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from export.errors import ExportError
 from export.graph import DeployableGraph
 from export.quantization.plan import PLAN_NAME, FormatPlan
 from export.quantization.settings import PLAIN, QuantizationSettings
+from export.quantization.tuned_weights import load_tuned
 from export.steps import Steps
 from train.data.rows import file_sha256
 from train.run import Run
@@ -81,7 +81,10 @@ def write_int8(
                 with tempfile.TemporaryDirectory(prefix="quantize-", dir=root) as folder:
                     if format_ in planned and planned[format_].weights_file:
                         source, fp32 = _fine_tuned(graph, run, planned[format_]), None  # type: ignore[assignment]
-                    quantizer = open_quantizer(format_, source, layers, small, means, fp32, Path(folder))
+                    own, inputs = layers, means
+                    if source is not graph:  # fine-tuned layers are found by their own weights
+                        own, inputs = find_layers(source), mean_inputs(source, small)
+                    quantizer = open_quantizer(format_, source, own, small, inputs, fp32, Path(folder))
                     quantizer.write(path, settings_of(format_, planned))
         except (EdgeRuntimeError, OSError):
             raise
@@ -97,8 +100,6 @@ def write_int8(
 
 def _fine_tuned(graph: DeployableGraph, run: Run, plan: FormatPlan) -> DeployableGraph:
     """The graph with the weights that quantization-aware fine-tuning left in the run folder."""
-    from safetensors.torch import load_file
-
     path = run.folder / plan.weights_file
     if not path.is_file() or file_sha256(path) != plan.weights_sha256:
         raise ExportError(
@@ -107,6 +108,4 @@ def _fine_tuned(graph: DeployableGraph, run: Run, plan: FormatPlan) -> Deployabl
             expected=plan.weights_sha256[:16],
             remedy="run `python -m export quantize` again",
         )
-    tuned = copy.deepcopy(graph)
-    tuned.load_state_dict(load_file(path), strict=False)  # the gate is not in it
-    return tuned
+    return load_tuned(path, graph, run.spec.checkpoint_sha256).graph

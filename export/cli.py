@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -10,8 +9,7 @@ from importlib import import_module
 
 import click
 
-from edge_runtime.errors import EdgeRuntimeError, UsageError
-from edge_runtime.terminal import show_error
+from edge_runtime.exit_codes import exit_code
 
 __all__ = ["commands", "main"]
 
@@ -28,7 +26,7 @@ def _stop(_number: int, _frame: object) -> None:
 class _Commands(click.Group):
     """Imports a command when it is asked for: torch takes seconds."""
 
-    names = ("add", "bench", "build", "explain", "naive", "parity", "quantize")
+    names = ("add", "bench", "build", "explain", "fine-tune", "naive", "parity", "quantize")
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.names)
@@ -36,7 +34,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in self.names:
             return None
-        command = import_module(f"export.commands.{cmd_name}").command
+        command = import_module(f"export.commands.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 
@@ -54,28 +52,8 @@ def main() -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _stop)
     try:
-        code = commands(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("Stopped.", err=True)
-        code = 130
+        code = exit_code(lambda: commands(standalone_mode=False))
     except _Terminated:
         click.echo("Stopped.", err=True)
         code = 143
-    except EdgeRuntimeError as error:
-        show_error(error)
-        code = 2 if isinstance(error, UsageError) else 1
-    except Exception as error:
-        if os.environ.get("EDGE_RUNTIME_TRACEBACK"):
-            raise
-        show_error(
-            EdgeRuntimeError(
-                "an unexpected error",
-                got=f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:500]}",
-                remedy="please report it; EDGE_RUNTIME_TRACEBACK=1 in the environment shows where it was",
-            )
-        )
-        code = 1
-    sys.exit(code or 0)
+    sys.exit(code)

@@ -12,9 +12,9 @@ from pathlib import Path
 import click
 
 from edge_runtime.bundle import open_bundle
-from edge_runtime.errors import BundleError, EdgeRuntimeError, UsageError
+from edge_runtime.errors import BundleError, UsageError
+from edge_runtime.exit_codes import exit_code
 from edge_runtime.manifest import Artifact, Manifest
-from edge_runtime.terminal import show_error
 
 __all__ = ["selected_operators", "write_operators"]
 
@@ -73,28 +73,7 @@ def command(bundle_path: Path, out: Path, artifacts: tuple[str, ...]) -> None:
 
 def main() -> None:
     """Run the command line; every failure ends in one message and an exit code."""
-    try:
-        command(standalone_mode=False)
-        code = 0
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except click.Abort:
-        click.echo("Stopped.", err=True)
-        code = 130
-    except EdgeRuntimeError as error:
-        show_error(error)
-        code = 2 if isinstance(error, UsageError) else 1
-    except OSError as error:
-        show_error(
-            EdgeRuntimeError(
-                "the list of operators cannot be written",
-                got=f"{error.filename}: {error.strerror}",
-                remedy="check the folder, the disk's free space and the permissions",
-            )
-        )
-        code = 1
-    sys.exit(code)
+    sys.exit(exit_code(lambda: command(standalone_mode=False)))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ it, turns the skips of tests with these marks into failures; not of those that a
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,19 @@ def cxr_data() -> Path:
     if not (folder / "sources").is_dir():
         pytest.fail(f"CXR_DATA={value} holds no folder 'sources'")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def torch_as_found() -> Iterator[None]:
+    """Put back what a test changed of torch for the whole process: a training run depends on the number of threads."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    threads, engine = torch.get_num_threads(), torch.backends.quantized.engine
+    yield
+    torch.set_num_threads(threads)
+    torch.backends.quantized.engine = engine
 
 
 PARTS = frozenset({"mobile", "browser", "executorch", "real_data"})

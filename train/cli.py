@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.exit_codes import exit_code
 
 __all__ = ["LazyGroup", "cli", "main"]
 
@@ -75,20 +75,4 @@ cli.add_command(data)
 
 def main() -> None:
     """Run the command line: exit 0 done, 1 something failed, 2 wrong usage, 130 interrupted."""
-    try:
-        result = cli.main(standalone_mode=False)
-        sys.exit(result if isinstance(result, int) else 0)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.UsageError as error:
-        error.show()
-        sys.exit(2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except EdgeRuntimeError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted.", err=True)
-        sys.exit(130)
+    sys.exit(exit_code(lambda: cli.main(standalone_mode=False)))

@@ -69,6 +69,24 @@ def _formats(_context: click.Context, _parameter: click.Parameter, value: str) -
     "always: for a quicker file.",
 )
 @click.option(
+    "--fine-tuning-epochs",
+    type=click.IntRange(1, 1000),
+    help="How long to fine-tune.  [default: 4]",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where fine-tuning computes.",
+)
+@click.option(
+    "--fine-tuned",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Weights that `export fine-tune` wrote, here or on another machine: try them, and train nothing.",
+)
+@click.option(
     "--accuracy-control",
     type=click.FloatRange(0),
     default=0,
@@ -87,6 +105,9 @@ def command(
     calibration: int,
     first: bool,
     fine_tuning: FineTuning,
+    fine_tuning_epochs: int | None,
+    device: str,
+    fine_tuned: Path | None,
     accuracy_control: float,
     cache: Path | None,
     as_json: bool,
@@ -124,12 +145,15 @@ def command(
                 )
 
         from export.quantization.judging import Target
+        from export.quantization.ladder import FINE_TUNING_EPOCHS
         from export.quantization.ladder_report import result_object, write_ladder_report
         from export.quantization.quantize import quantize_run
 
         result = quantize_run(
             run, data, formats=formats, target=Target(agreement, drop), calibration=calibration, stop_at_first=first,
-            fine_tuning=fine_tuning, control_seconds=accuracy_control, cache=cache, on_rung=on_rung, on_step=on_step,
+            fine_tuning=fine_tuning, fine_tuning_epochs=fine_tuning_epochs or FINE_TUNING_EPOCHS,
+            fine_tuned_weights=fine_tuned, device=device,
+            control_seconds=accuracy_control, cache=cache, on_rung=on_rung, on_step=on_step,
         )  # fmt: skip
         report = write_ladder_report(result, Path(run))
     if as_json:

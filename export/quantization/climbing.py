@@ -16,12 +16,13 @@ from export.errors import ExportError
 from export.formats import WRITERS
 from export.graph import DeployableGraph
 from export.quantization.judging import Figures, Judge, Target
-from export.quantization.ladder import controlled, fine_tuned, rungs
-from export.quantization.layers import Layer
+from export.quantization.ladder import FINE_TUNING_EPOCHS, controlled, fine_tuned, rungs
+from export.quantization.layers import Layer, find_layers
 from export.quantization.quantizers import Quantizer, open_quantizer
-from export.quantization.sensitivity import LayerNoise
+from export.quantization.sensitivity import LayerNoise, mean_inputs
 from export.quantization.sets import SearchSet
 from export.quantization.settings import NAIVE, QuantizationSettings
+from export.quantization.tuned_weights import Tuned
 from export.quantization.variants import Variant, judge_variants
 
 __all__ = ["Climb", "FineTuning", "Materials", "Rung", "choose", "climb", "pareto"]
@@ -43,7 +44,7 @@ class Materials:
     """What all formats share.
 
     ``images`` and ``search`` are the calibration and the search set at the network's size; ``activations`` and
-    ``weights`` the layers' rankings; ``fine_tune`` returns the graph after quantization-aware fine-tuning.
+    ``weights`` the layers' rankings; ``fine_tune`` trains for int8, ``tuned`` is what was fine-tuned before.
     """
 
     graph: DeployableGraph
@@ -54,7 +55,9 @@ class Materials:
     weights: Sequence[LayerNoise]
     search: SearchSet
     skeleton: Manifest
-    fine_tune: Callable[[QuantizationSettings], DeployableGraph]
+    fine_tune: Callable[[QuantizationSettings], Tuned]
+    tuned: Tuned | None = None
+    fine_tuning_epochs: int = FINE_TUNING_EPOCHS
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,8 @@ class Climb:
 
     Attributes
     ----------
-    graph
-        What the chosen one is made from: another graph after fine-tuning.
+    tuned
+        The fine-tuned graph, where the chosen one is made from it.
     variants
         The fp32 file and the chosen rung's on other backends of this CPU; none of them is chosen, for they need no
         file.
@@ -85,7 +88,7 @@ class Climb:
     rungs: tuple[Rung, ...]
     chosen: Rung
     reached: bool
-    graph: DeployableGraph
+    tuned: Tuned | None = None
     variants: tuple[Variant, ...] = ()
     untried: tuple[str, ...] = ()
 
@@ -129,15 +132,15 @@ def climb(
         climber = _Climber(format_, materials, target, Path(name), on_rung)
         try:
             climber.climb(stop_at_first=stop_at_first, control_seconds=control_seconds)
-            graph = climber.fine_tune(fine_tuning)
+            tuned = climber.fine_tune(fine_tuning)
             chosen, reached = choose(climber.tried, target)
             if chosen.settings.fine_tuning_epochs == 0:
-                graph = materials.graph
-            variants = climber.variants(chosen, graph)
+                tuned = None
+            variants = climber.variants(chosen, tuned.graph if tuned else materials.graph)
         finally:
             climber.judge.close()
     return Climb(
-        format_, tuple(climber.tried), chosen, reached, graph, variants,
+        format_, tuple(climber.tried), chosen, reached, tuned, variants,
         _untried(format_, climber.tried, fine_tuning, control_seconds),
     )  # fmt: skip
 
@@ -175,22 +178,27 @@ class _Climber:
             except ExportError as error:  # it took too long; the other rungs stand
                 self.tried.append(Rung(start, None, str(error)))
 
-    def fine_tune(self, when: FineTuning) -> DeployableGraph:
+    def fine_tune(self, when: FineTuning) -> Tuned | None:
         """Try the top rung where it is due; return the graph that it left."""
-        if when == "never" or (when == "needed" and self._reaching()):
-            return self.materials.graph
-        starts = [_most_int8(self.tried)]
-        if when == "always":
-            starts += [one for one in _static(pareto(self.tried)) if one not in starts]
-        starts = starts[:_TUNED_RUNGS]
-        settings = [fine_tuned(start.settings) for start in starts]
+        tuned = self.materials.tuned
+        if tuned is None and (when == "never" or (when == "needed" and self._reaching())):
+            return None
+        starts = [tuned.settings if tuned else _most_int8(self.tried).settings]
+        if tuned or when == "always":
+            starts += [one.settings for one in _static(pareto(self.tried))]
+        epochs = tuned.settings.fine_tuning_epochs if tuned else self.materials.fine_tuning_epochs
+        named = {one.rung: one for one in (fine_tuned(start, epochs) for start in starts)}
+        settings = list(named.values())[:_TUNED_RUNGS]
         total = len(self.tried) + len(settings)
         self.on_rung(self.format, settings[0].rung, None, len(self.tried), total)
-        tuned = self.materials.fine_tune(settings[0])
+        if tuned is None:
+            tuned = self.materials.fine_tune(settings[0])
         folder = self.folder / "fine-tuned"
         folder.mkdir()
+        # by its own weights: those of the full model no longer tell which operation is which layer
         quantizer = open_quantizer(
-            self.format, tuned, self.materials.layers, self.materials.images, {}, None, folder,
+            self.format, tuned.graph, find_layers(tuned.graph), self.materials.images,
+            mean_inputs(tuned.graph, self.materials.images), None, folder,
         )  # fmt: skip
         for one in settings:
             self._try(quantizer, one, total)
@@ -204,8 +212,10 @@ class _Climber:
             folder.mkdir()
             path = folder / f"{self.format}-int8{self.suffix}"
             materials = self.materials
-            means = {} if chosen.settings.fine_tuning_epochs else materials.mean_inputs
-            open_quantizer(self.format, graph, materials.layers, materials.images, means, None, folder).write(
+            means = materials.mean_inputs
+            if graph is not materials.graph:
+                means = mean_inputs(graph, materials.images)
+            open_quantizer(self.format, graph, find_layers(graph), materials.images, means, None, folder).write(
                 path, chosen.settings
             )
             files[chosen.settings.rung] = (path, "int8")

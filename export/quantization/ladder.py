@@ -16,7 +16,7 @@ __all__ = ["FINE_TUNING_EPOCHS", "QUANTIZED_FORMATS", "SEARCHED_FORMATS", "contr
 QUANTIZED_FORMATS: tuple[Format, ...] = ("onnx", "openvino", "torchscript", "lite")
 SEARCHED_FORMATS: tuple[Format, ...] = ("onnx", "openvino", "lite")
 """Of these the ladder is climbed by default: TorchScript is the lite interpreter's graph in another container."""
-FINE_TUNING_EPOCHS = 2
+FINE_TUNING_EPOCHS = 4
 
 _REVERSED = (10, 20, 40)
 _REFINED_SHARE = 0.02
@@ -78,11 +78,10 @@ def rungs(
         yield replace(alone, rung="weights alone, worst layers in two parts", refined_layers=refined)
 
 
-def fine_tuned(settings: QuantizationSettings) -> QuantizationSettings:
+def fine_tuned(settings: QuantizationSettings, epochs: int = FINE_TUNING_EPOCHS) -> QuantizationSettings:
     """Return the same settings on fine-tuned weights: the ladder's top."""
-    return replace(
-        settings, rung=f"fine-tuned, {settings.rung}", fine_tuning_epochs=FINE_TUNING_EPOCHS, bias_correction="none"
-    )
+    rung = settings.rung if settings.fine_tuning_epochs else f"fine-tuned, {settings.rung}"
+    return replace(settings, rung=rung, fine_tuning_epochs=epochs)
 
 
 def controlled(

@@ -17,19 +17,18 @@ from export.errors import ExportError
 from export.graph import DeployableGraph, deployable_graph
 from export.quantization.climbing import Climb, FineTuning, Materials, OnRung, climb
 from export.quantization.judging import Target
-from export.quantization.ladder import SEARCHED_FORMATS
+from export.quantization.ladder import FINE_TUNING_EPOCHS, SEARCHED_FORMATS
 from export.quantization.layers import find_layers
 from export.quantization.plan import PLAN_NAME, FormatPlan, QuantizationPlan, save_plan
-from export.quantization.sensitivity import LayerNoise, mean_inputs, rank_layers, rank_weights
+from export.quantization.sensitivity import RANKED_ON, LayerNoise, mean_inputs, rank_layers, rank_weights
 from export.quantization.sets import build_search_set, read_calibration
 from export.quantization.settings import QuantizationSettings
+from export.quantization.tuned_weights import Tuned, load_tuned, save_tuned
 from train.data.rows import file_sha256
 from train.recipe import Recipe
 from train.run import Run, RunSpec, load_run
 
 __all__ = ["QuantizeResult", "quantize_run", "run_skeleton"]
-
-_RANKED_ON = 12  # radiographs; a ranking needs no more
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,9 @@ def quantize_run(
     calibration: int = 60,
     stop_at_first: bool = False,
     fine_tuning: FineTuning = "needed",
+    fine_tuning_epochs: int = FINE_TUNING_EPOCHS,
+    fine_tuned_weights: Path | None = None,
+    device: str = "auto",
     control_seconds: float = 0.0,
     cache: Path | None = None,
     on_rung: OnRung = lambda *_: None,
@@ -81,6 +83,13 @@ def quantize_run(
     fine_tuning
         ``needed``: the top rung, quantization-aware fine-tuning (minutes an epoch on a CPU), is tried where no other
         reaches the target. ``always``, ``never``.
+    fine_tuning_epochs
+        How long.
+    fine_tuned_weights
+        A file of :func:`export.quantization.fine_tune_run.fine_tune_run`, perhaps made on another machine: rungs on
+        these weights are tried for every format, and nothing is trained here.
+    device
+        Where fine-tuning computes: ``auto``, ``cpu`` or ``cuda``.
     control_seconds
         How long NNCF's accuracy control may search the layers that OpenVINO computes in float; 0: it is not tried.
     cache
@@ -106,14 +115,22 @@ def quantize_run(
     on_step("the full model on the search set")
     search = build_search_set(graph, dataset, spec.labels)
     on_step("ranking layers by the noise of int8")
-    few = images[:_RANKED_ON]
+    few = images[:RANKED_ON]
     activations, weights = rank_layers(graph, few), rank_weights(graph, few)
 
-    def fine_tune(settings: QuantizationSettings) -> DeployableGraph:
+    tuned = load_tuned(fine_tuned_weights, graph, spec.checkpoint_sha256) if fine_tuned_weights else None
+
+    def fine_tune(settings: QuantizationSettings) -> Tuned:
         from export.quantization.fine_tuning import fine_tune as tune
 
         recipe = msgspec.convert(spec.recipe, type=Recipe)
-        return tune(graph, layers, settings, dataset, recipe, images, cache=cache)
+
+        def on_epoch(epoch: int, epochs: int, loss: float) -> None:
+            on_step(f"fine-tuning: epoch {epoch} of {epochs}, loss {loss:.3g}")
+
+        return tune(
+            graph, layers, settings, dataset, recipe, images, cache=cache, device=device, on_epoch=on_epoch
+        )  # fmt: skip
 
     materials = Materials(
         graph=graph,
@@ -125,6 +142,8 @@ def quantize_run(
         search=search,
         skeleton=run_skeleton(graph, spec),
         fine_tune=fine_tune,
+        tuned=tuned,
+        fine_tuning_epochs=fine_tuning_epochs,
     )
     formats_done = _earlier(loaded)
     climbs: list[Climb] = []
@@ -135,7 +154,7 @@ def quantize_run(
             control_seconds=control_seconds, on_rung=on_rung,
         )  # fmt: skip
         climbs.append(one)
-        formats_done[format_] = _format_plan(one, loaded.folder)
+        formats_done[format_] = _format_plan(one, graph, loaded)
         # The two hold the same graph for the same engine; only the container differs.
         if format_ == "lite" and "torchscript" not in formats:
             formats_done["torchscript"] = formats_done["lite"]
@@ -192,17 +211,13 @@ def run_skeleton(graph: DeployableGraph, spec: RunSpec) -> Manifest:
     )
 
 
-def _format_plan(one: Climb, folder: Path) -> FormatPlan:
+def _format_plan(one: Climb, graph: DeployableGraph, run: Run) -> FormatPlan:
     assert one.chosen.figures is not None
     file, sha256 = "", ""
-    if one.chosen.settings.fine_tuning_epochs:
-        from safetensors.torch import save_file
-
+    if one.tuned is not None:
         file = f"quantization-{one.format}.safetensors"
-        state = {name: value.contiguous().clone() for name, value in one.graph.state_dict().items()}
-        save_file(state, folder / (file + ".part"))
-        (folder / (file + ".part")).replace(folder / file)
-        sha256 = file_sha256(folder / file)
+        save_tuned(run.folder / file, graph, one.tuned, run.spec.checkpoint_sha256)
+        sha256 = file_sha256(run.folder / file)
     return FormatPlan(
         reached=one.reached,
         settings=one.chosen.settings,

@@ -20,7 +20,10 @@ from torch import Tensor, nn
 from export.graph import DeployableGraph
 from export.quantization.weights import rounded
 
-__all__ = ["LayerNoise", "mean_inputs", "rank_layers", "rank_weights"]
+__all__ = ["RANKED_ON", "LayerNoise", "mean_inputs", "rank_layers", "rank_weights"]
+
+RANKED_ON = 12
+"""Radiographs that a ranking is made on; it needs no more."""
 
 _LEVELS = 255
 _TAIL = 1e-4  # share of values left outside the range, on each side

@@ -45,7 +45,7 @@ class QuantizationSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_o
     refined_layers: tuple[str, ...]
     """Of the layers in float, those whose weights are stored in two int8 parts: the rounded weight and the rounded
     rest. Where a layer is small and sensitive, twice its few bytes cost less than its error."""
-    fine_tuning_epochs: Annotated[int, Meta(ge=0, le=20)]
+    fine_tuning_epochs: Annotated[int, Meta(ge=0, le=1000)]
     """Epochs of quantization-aware fine-tuning before."""
 
 

@@ -20,7 +20,7 @@ from export.agreement import recommend_by_device
 from export.build import build_bundle
 from export.errors import ExportError
 from export.formats import WRITERS
-from export.graph import DeployableGraph, deployable_graph
+from export.graph import DeployableGraph
 from export.quantization.climbing import Rung, choose, pareto
 from export.quantization.judging import Figures, Judge, Target
 from export.quantization.ladder import fine_tuned, rungs
@@ -343,46 +343,6 @@ def test_another_backend_is_a_candidate_without_a_file(
     assert "not run: this CPU does not" in write_ladder_report(result, run).read_text()
 
 
-def test_fine_tuned_weights_are_kept_and_build_replays_them(
-    run: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import onnx
-    from onnx import numpy_helper
-
-    import export.quantization.climbing as climbing
-    import export.quantization.ladder as ladder
-    from train.recipe import load_recipe
-
-    spec = msgspec.json.decode((run / "run.json").read_bytes())
-    recipe = msgspec.to_builtins(load_recipe("quick", ("batch_size=4",)))
-    (run / "run.json").write_bytes(msgspec.json.encode({**spec, "recipe": recipe}))
-    monkeypatch.setattr(ladder, "FINE_TUNING_EPOCHS", 1)
-    monkeypatch.setattr(climbing, "rungs", lambda *_: iter([PLAIN]))
-    monkeypatch.setattr(climbing, "choose", lambda tried, _target: (tried[-1], True))
-    result = quantize_run(
-        run, dataset, formats=("onnx",), target=Target(0.5, 100), calibration=6, fine_tuning="always",
-        cache=tmp_path / "cache",
-    )  # fmt: skip
-    plan = result.plan.formats["onnx"]
-    assert plan.settings.fine_tuning_epochs == 1 and (run / plan.weights_file).is_file()
-    assert not result.climbs[0].untried
-    build_bundle(run, dataset, tmp_path / "tuned", formats=("onnx",))
-    tuned = result.climbs[0].graph.state_dict()["head.hidden.1.weight"].numpy()
-    own = deployable_graph(load_run(run)).state_dict()["head.hidden.1.weight"].numpy()
-
-    def stored(path: Path) -> np.ndarray:
-        values = {t.name: numpy_helper.to_array(t) for t in onnx.load(str(path)).graph.initializer}
-        integers = values["head.hidden.1.weight_int8"].astype(np.float32)
-        return integers * values["head.hidden.1.weight_scale"]
-
-    written = stored(tmp_path / "tuned/artifacts/onnx-int8.onnx")
-    assert np.abs(written - rounded(tuned)).max() < 1e-6
-    assert np.abs(written - rounded(own)).max() > 1e-6, "the run's own weights differ from the tuned"
-    (run / plan.weights_file).write_bytes(b"other")
-    with pytest.raises(ExportError, match=r"is not the file that quantization\.toml names"):
-        build_bundle(run, dataset, tmp_path / "again", formats=("onnx",))
-
-
 def test_a_linear_layer_in_the_body_is_quantized_too(dataset: Path, tmp_path: Path) -> None:
     """Transformers have them; its bias correction takes the mean over all positions."""
 
@@ -483,26 +443,3 @@ def test_data_of_other_classes_is_refused(run: Path, dataset: Path, tmp_path: Pa
     with pytest.raises(EdgeRuntimeError, match="other classes"):
         quantize_run(run, dataset, calibration=6)
     assert not (run / PLAN_NAME).exists()
-
-
-def test_fine_tuning_moves_the_answers_towards_the_full_model(
-    run: Path, dataset: Path, images: list[np.ndarray]
-) -> None:
-    from export.quantization.fine_tuning import fine_tune
-    from train.data.tables import load_dataset
-    from train.recipe import load_recipe
-
-    graph = DeployableGraph(make_classifier(ARCHITECTURE), size=SIZE, normalization="per_image")
-    before = {name: value.clone() for name, value in graph.state_dict().items()}
-    settings = replace(fine_tuned(PLAIN), fine_tuning_epochs=1)
-    recipe = load_recipe("quick", ("batch_size=4",))
-    tuned = fine_tune(graph, find_layers(graph), settings, load_dataset(dataset), recipe, images)
-    after = tuned.state_dict()
-    assert set(after) == set(before), "no parametrization is left"
-    assert all(torch.equal(before[name], value) for name, value in graph.state_dict().items()), "the teacher stays"
-    moved = [name for name in before if name.endswith("weight") and not torch.equal(before[name], after[name])]
-    assert len(moved) > 10
-    with torch.inference_mode():
-        for image in images:
-            a, b = (g(torch.from_numpy(image)[None, None]).logits for g in (graph, tuned))
-            assert torch.allclose(a, b, atol=0.5), "a small rate moves it a little"

@@ -24,6 +24,7 @@ OpenPage = Callable[..., Any]
 def answered(page: Any, name: str) -> Any:
     """The card of the file, once it has its answer."""
     card = page.locator(".card").filter(has=page.get_by_role("heading", name=name, exact=True))
+    card.wait_for()  # what is not there yet counts as hidden
     card.locator("[data-part=progress]").wait_for(state="hidden")
     return card
 
