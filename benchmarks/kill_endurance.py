@@ -17,6 +17,7 @@ import argparse
 import hashlib
 import json
 import math
+import os
 import random
 import re
 import shutil
@@ -319,8 +320,22 @@ def write_film(path: Path, pixels: NDArray[np.uint8]) -> str:
     return str(film.SOPInstanceUID)
 
 
+def outside_program(name: str) -> str | None:
+    """Find a program that is not this environment's: pynetdicom brings a ``storescu`` that exits 0 whatever happens."""
+    own = str(Path(sys.executable).parent)
+    return shutil.which(name, path=os.pathsep.join(path for path in os.get_exec_path() if path != own))
+
+
 def send(port: int, paths: list[Path]) -> subprocess.Popen[str]:
-    command = ["storescu", "-v", "-aec", "EDGE_RUNTIME", "127.0.0.1", str(port), *map(str, paths)]
+    command = [
+        outside_program("storescu") or "storescu",
+        "-v",
+        "-aec",
+        "EDGE_RUNTIME",
+        "127.0.0.1",
+        str(port),
+        *map(str, paths),
+    ]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

@@ -6,9 +6,9 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -16,9 +16,15 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
+from edge_runtime.bundle import open_bundle
 from edge_runtime.decoding import DecodingPool
+from edge_runtime.predictor import Predictor
 from edge_runtime.radiograph import Radiograph
+from edge_runtime.records import Records
 from tests.edge_runtime.tiny_bundle import build_tiny_bundle, gradient
+
+if TYPE_CHECKING:
+    from tests.edge_runtime.station import Station
 
 
 @pytest.fixture(autouse=True)
@@ -121,3 +127,24 @@ def stop_decoders(monkeypatch: pytest.MonkeyPatch, pool: DecodingPool, seconds: 
 
     monkeypatch.setattr(pool, "_seconds", seconds)
     monkeypatch.setattr(DecodingPool, "read", stop)
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_bundle: Path) -> Iterator[Predictor]:
+    with open_bundle(tiny_bundle) as bundle, Predictor.open(bundle) as opened:
+        yield opened
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Records]:
+    with Records(tmp_path / "site") as opened:
+        yield opened
+
+
+@pytest.fixture
+def station(tiny_bundle: Path, tmp_path: Path) -> Iterator[Station]:
+    """A DICOM node that runs; the test's module skips where the extra ``node`` is missing."""
+    from tests.edge_runtime.station import Station
+
+    with Station(tmp_path / "node", tiny_bundle) as running:
+        yield running
