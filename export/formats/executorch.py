@@ -6,7 +6,7 @@ it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +49,26 @@ def quantize(graph: DeployableGraph, path: Path, images: Sequence[NDArray[np.uin
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
         quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
-        # Named the other way round, the body alone, no convolution is taken: a weight belongs to no module there.
-        for part, _ in graph.named_children():
-            if part != "body":
-                quantizer.set_module_name(f"deployable.{part}", None)
+        quantizer.set_filter_function(_outside([name for name, _ in graph.named_children() if name != "body"]))
         prepared = prepare_pt2e(_export(_Plain(graph)).module(), quantizer)
         for image in images:
             prepared(torch.from_numpy(np.ascontiguousarray(image).copy())[None, None])
         path.write_bytes(_lower(convert_pt2e(prepared)))
+
+
+def _outside(parts: Sequence[str]) -> Callable[[Any], bool]:
+    """Tell nodes of some parts of the graph from the others.
+
+    Asked the other way round, for the body's alone, no convolution would be taken: a weight belongs to no module.
+    """
+
+    def outside(node: Any) -> bool:
+        paths = [
+            str(name).removeprefix("L['self'].") + "." for name, _ in node.meta.get("nn_module_stack", {}).values()
+        ]
+        return not any(path.startswith(f"deployable.{part}.") for path in paths for part in parts)
+
+    return outside
 
 
 class _Plain(nn.Module):

@@ -72,7 +72,10 @@ def test_any_size_of_image(shape: tuple[int, int], bundle_folder: Path, model: n
         found = predictor.run_raw(pixels)
         assert set(predictor.versions) == {"executorch", "torch"}
     for name, array in expected.items():
-        np.testing.assert_allclose(found[name], array, atol=1e-3 if name in ("heatmap", "logits") else 1e-4)
+        allowed = 1e-3 if name in ("heatmap", "logits") else 1e-4
+        if name in ("logits", "embedding"):  # without a bound, here up to 28: sums in another order differ by share
+            allowed = max(allowed, 1e-4 * float(np.abs(array).max()))
+        np.testing.assert_allclose(found[name], array, rtol=0, atol=allowed)
 
 
 def test_two_runs_do_not_share_their_memory(bundle_folder: Path) -> None:
