@@ -16,7 +16,7 @@ from export.errors import ExportError
 from export.formats import WRITERS
 from export.graph import DeployableGraph
 from export.quantization.judging import Figures, Judge, Target
-from export.quantization.ladder import FINE_TUNING_EPOCHS, controlled, fine_tuned, rungs
+from export.quantization.ladder import FINE_TUNING_EPOCHS, TUNED, controlled, fine_tuned, rungs
 from export.quantization.layers import Layer, find_layers
 from export.quantization.quantizers import Quantizer, open_quantizer
 from export.quantization.sensitivity import LayerNoise, mean_inputs
@@ -183,7 +183,7 @@ class _Climber:
         tuned = self.materials.tuned
         if tuned is None and (when == "never" or (when == "needed" and self._reaching())):
             return None
-        starts = [tuned.settings if tuned else _most_int8(self.tried).settings]
+        starts = [self._as_tuned(tuned) if tuned else _most_int8(self.tried).settings]
         if tuned or when == "always":
             starts += [one.settings for one in _static(pareto(self.tried))]
         epochs = tuned.settings.fine_tuning_epochs if tuned else self.materials.fine_tuning_epochs
@@ -203,6 +203,12 @@ class _Climber:
         for one in settings:
             self._try(quantizer, one, total)
         return tuned
+
+    def _as_tuned(self, tuned: Tuned) -> QuantizationSettings:
+        """This format's rung of the name that was fine-tuned for: another's has ranges that its tool does not know."""
+        name = tuned.settings.rung.removeprefix(TUNED)
+        same = [rung.settings for rung in self.tried if rung.settings.rung == name]
+        return same[0] if same else _most_int8(self.tried).settings
 
     def variants(self, chosen: Rung, graph: DeployableGraph) -> tuple[Variant, ...]:
         """Run the fp32 file and the chosen one on the other backends of this CPU."""

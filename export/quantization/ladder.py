@@ -11,12 +11,14 @@ from export.quantization.layers import Layer, LayerKind
 from export.quantization.sensitivity import LayerNoise
 from export.quantization.settings import PLAIN, CalibrationMethod, QuantizationSettings
 
-__all__ = ["FINE_TUNING_EPOCHS", "QUANTIZED_FORMATS", "SEARCHED_FORMATS", "controlled", "fine_tuned", "rungs"]
+__all__ = ["FINE_TUNING_EPOCHS", "QUANTIZED_FORMATS", "SEARCHED_FORMATS", "TUNED", "controlled", "fine_tuned", "rungs"]
 
 QUANTIZED_FORMATS: tuple[Format, ...] = ("onnx", "openvino", "torchscript", "lite")
 SEARCHED_FORMATS: tuple[Format, ...] = ("onnx", "openvino", "lite")
 """Of these the ladder is climbed by default: TorchScript is the lite interpreter's graph in another container."""
 FINE_TUNING_EPOCHS = 4
+TUNED = "fine-tuned, "
+"""How the name of a rung on fine-tuned weights begins."""
 
 _REVERSED = (10, 20, 40)
 _REFINED_SHARE = 0.02
@@ -80,8 +82,7 @@ def rungs(
 
 def fine_tuned(settings: QuantizationSettings, epochs: int = FINE_TUNING_EPOCHS) -> QuantizationSettings:
     """Return the same settings on fine-tuned weights: the ladder's top."""
-    rung = settings.rung if settings.fine_tuning_epochs else f"fine-tuned, {settings.rung}"
-    return replace(settings, rung=rung, fine_tuning_epochs=epochs)
+    return replace(settings, rung=TUNED + settings.rung.removeprefix(TUNED), fine_tuning_epochs=epochs)
 
 
 def controlled(

@@ -6,7 +6,8 @@
 # CPUS names the CPUs (default: Nehalem Haswell), OPTIONS more options of `edge-runtime selftest`, such as --json.
 # Needs qemu-x86_64 (Debian: apt-get install qemu-user) and a Python with the base install, named by PYTHON. ONNX Runtime
 # has no switch that masks CPU features, so the whole process is emulated. Nehalem has no AVX; Haswell has AVX2 and no
-# VNNI, where products of uint8 and int8 saturate. What the self-test says of the CPU's name comes from the real one.
+# VNNI, where products of uint8 and int8 saturate. numpy's OpenBLAS takes the emulated Nehalem for a CPU with AVX and dies:
+# it is told. What the self-test says of the CPU's name comes from the real one.
 set -euo pipefail
 
 bundle=${1:?"usage: $0 BUNDLE [ARTIFACT...]"}
@@ -23,7 +24,7 @@ packages=$("${PYTHON:-python3}" -c 'import sysconfig; print(sysconfig.get_paths(
 failed=0
 for cpu in ${CPUS:-Nehalem Haswell}; do
     echo "== $cpu"
-    PYTHONPATH="$packages${PYTHONPATH:+:$PYTHONPATH}" OMP_NUM_THREADS=1 \
+    PYTHONPATH="$packages${PYTHONPATH:+:$PYTHONPATH}" OMP_NUM_THREADS=1 OPENBLAS_CORETYPE=Nehalem \
         qemu-x86_64 -cpu "$cpu" "$python" -m edge_runtime selftest "$bundle" "${options[@]}" --threads 1 ${OPTIONS:-} || failed=1
 done
 exit $failed

@@ -147,6 +147,26 @@ def test_fine_tuning_by_itself_and_the_ladder_on_its_file(
     assert report["rungs"]["openvino"][2]["settings"]["fine_tuning_epochs"] == 2
 
 
+def test_weights_tuned_for_one_format_are_tried_with_the_settings_of_another(
+    run: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenVINO's ranges are percentiles, which torch does not offer."""
+    import export.quantization.climbing as climbing
+
+    graph = deployable_graph(load_run(run))
+    openvino = replace(PLAIN, rung="calm", calibration="percentile", bias_correction="full")
+    lite = replace(openvino, calibration="histogram", bias_correction="weights")
+    path = tmp_path / "tuned.safetensors"
+    tuned = Tuned(strayed(graph, 0.01), fine_tuned(openvino, 1), 1e-5, 0.1, "CPU")
+    save_tuned(path, graph, tuned, load_run(run).spec.checkpoint_sha256)
+    monkeypatch.setattr(climbing, "rungs", lambda *_: iter([PLAIN, lite]))
+    result = quantize_run(
+        run, dataset, formats=("lite",), target=Target(0.5, 100), calibration=6, fine_tuned_weights=path
+    )
+    (last,) = [rung for rung in result.climbs[0].rungs if rung.settings.rung == "fine-tuned, calm"]
+    assert last.failure is None and last.settings.calibration == "histogram"
+
+
 def test_fine_tuned_weights_are_kept_and_build_replays_them(
     run: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
