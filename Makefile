@@ -5,15 +5,16 @@ DEMO ?= demo
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test mobile-test lint format wheelhouse clean
+.PHONY: help demo test mobile-test executorch-test lint format wheelhouse clean
 
 help:
 	@echo "make demo   the whole chain on synthetic radiographs, in $(DEMO)/"
 	@echo "make test   all tests (real-data tests where CXR_DATA names the folder)"
-	@echo "make mobile-test  C++, Java and a phone's browser against the full model; skips what lacks its tools, by name"
+	@echo "make mobile-test  C++, Java, a phone's browser and ExecuTorch against the full model; skips what lacks its tools, by name"
+	@echo "make executorch-test  .pte files in an environment of their own"
 	@echo "make lint   style, types, imports between the parts"
 	@echo "make wheelhouse  wheels for devices without a network, x86-64 and aarch64"
-	@echo "make clean  remove $(VENV) and $(DEMO)"
+	@echo "make clean  remove environments and $(DEMO)"
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -44,15 +45,24 @@ test: $(STAMP)
 	$(BIN)/python -m pytest
 
 # The browser's packages come by lock file. Debian: apt-get install cmake ninja-build g++ libpng-dev libjpeg-dev
-# openjdk-17-jdk-headless chromium npm aapt android-framework-res. ExecuTorch has an environment of its own
-# (docs/mobile.md): make mobile-test EXECUTORCH_VENV=DIR.
-EXECUTORCH_VENV ?= .venv-executorch
+# openjdk-17-jdk-headless chromium npm aapt android-framework-res. EXECUTORCH_VENV= leaves ExecuTorch out.
 mobile-test: $(STAMP)
 	@if command -v npm >/dev/null; then npm ci --ignore-scripts --silent --prefix mobile_demo/web; \
 	else echo "SKIPPED: the browser's packages (no npm here; Debian: apt-get install npm)"; fi
 	$(BIN)/python -m pytest tests/mobile -rs
-	@if [ -x "$(EXECUTORCH_VENV)/bin/python" ]; then set -x; $(EXECUTORCH_VENV)/bin/python -m pytest tests/export/test_executorch.py -rs; \
-	else echo "SKIPPED: ExecuTorch ($(EXECUTORCH_VENV) is no environment; docs/mobile.md makes one, EXECUTORCH_VENV=DIR names it)"; fi
+	@if [ -n "$(EXECUTORCH_VENV)" ]; then $(MAKE) executorch-test; else echo "SKIPPED: ExecuTorch (EXECUTORCH_VENV is empty)"; fi
+
+# ExecuTorch brings its own pins, so it has an environment of its own.
+EXECUTORCH_VENV ?= .venv-executorch
+$(EXECUTORCH_VENV)/.installed: pyproject.toml constraints.txt constraints-executorch.txt
+	$(PYTHON) -m venv $(EXECUTORCH_VENV)
+	$(EXECUTORCH_VENV)/bin/pip install --quiet --constraint constraints.txt --constraint constraints-executorch.txt torch torchvision
+	$(EXECUTORCH_VENV)/bin/pip install --quiet --constraint constraints.txt --constraint constraints-executorch.txt \
+	    --editable '.[train,executorch]' pytest pytest-timeout
+	@touch $@
+
+executorch-test: $(EXECUTORCH_VENV)/.installed
+	CXR_REQUIRE=executorch $(EXECUTORCH_VENV)/bin/python -m pytest tests/export/test_executorch.py -rs
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -69,4 +79,4 @@ wheelhouse: $(STAMP)
 	$(BIN)/python offline/wheelhouse.py --out wheelhouse --extra node --extra openvino
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(EXECUTORCH_VENV) $(DEMO)

@@ -52,7 +52,6 @@ class FormatWriter:
         """Check a file of this format, whoever wrote it: the graph's input, its outputs by name, dtype, order, shape.
 
         TorchScript, the lite interpreter and ExecuTorch keep no names: there the order fixes them, and the file is run.
-        ExecuTorch has no check of its own beside the golden vectors.
 
         Parameters
         ----------
@@ -64,10 +63,8 @@ class FormatWriter:
         ExportError
             It is another kind of file, or one of another graph.
         """
-        module = import_module(f"export.formats.{self.format}")
-        if hasattr(module, "check_file"):
-            with self._installed():
-                module.check_file(path, shapes)
+        with self._installed():
+            import_module(f"export.formats.{self.format}").check_file(path, shapes)
 
     @contextlib.contextmanager
     def _installed(self) -> Iterator[None]:

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edge_runtime.backends.executorch import LARGEST_EDGE
-from export.graph import DeployableGraph
+from export.errors import ExportError
+from export.formats.answering import Shapes, check_answers
+from export.graph import DeployableGraph, output_shapes
 from export.quiet import quiet
 
-__all__ = ["INT8_SETTINGS", "quantize", "write"]
+__all__ = ["INT8_SETTINGS", "check_file", "quantize", "write"]
 
 INT8_SETTINGS = (
     "torchao PT2E with ExecuTorch's XNNPACKQuantizer: int8 weights per channel, int8 activations per tensor, the body "
@@ -34,9 +36,16 @@ _SMALLEST_EDGE = 2
 
 
 def write(graph: DeployableGraph, path: Path) -> None:
-    """Write ``graph`` to ``path``, dynamic in H and W up to ``LARGEST_EDGE`` pixels each."""
+    """Write ``graph`` to ``path``, dynamic in H and W up to ``LARGEST_EDGE`` pixels each.
+
+    Raises
+    ------
+    ExportError
+        The file answers otherwise than the graph.
+    """
     with quiet(stdout=False):
         path.write_bytes(_lower(_Plain(graph)))
+    check_file(path, output_shapes(graph))
 
 
 def quantize(graph: DeployableGraph, path: Path, images: Sequence[NDArray[np.uint8]]) -> None:
@@ -54,6 +63,36 @@ def quantize(graph: DeployableGraph, path: Path, images: Sequence[NDArray[np.uin
         for image in images:
             prepared(torch.from_numpy(np.ascontiguousarray(image).copy())[None, None])
         path.write_bytes(_lower(convert_pt2e(prepared)))
+    check_file(path, output_shapes(graph))
+
+
+def check_file(path: Path, shapes: Shapes | None = None) -> None:
+    """Open the written file as a device does, and check what it answers.
+
+    The file holds no names: its outputs come in the order of every format, and that order is what
+    :func:`export.formats.answering.check_answers` checks.
+
+    Raises
+    ------
+    ExportError
+        It is no ExecuTorch program, or answers otherwise than the graph.
+    """
+    with quiet(stdout=False):
+        import executorch.kernels.quantized  # noqa: F401 - registers the kernels of int8 outside XNNPACK
+        from executorch.runtime import Runtime, Verification
+
+        try:
+            program = Runtime.get().load_program(path.read_bytes(), verification=Verification.InternalConsistency)
+            method = program.load_method("forward")
+        except RuntimeError as error:
+            raise ExportError(
+                f"{path.name} is not an ExecuTorch program", got=(str(error).strip().splitlines() or [""])[0][:300]
+            ) from error
+        if method is None:
+            raise ExportError(
+                f"{path.name} has no method to run", got=", ".join(sorted(program.method_names)), expected="forward"
+            )
+        check_answers(lambda image: tuple(method.execute([image])), path.name, shapes)
 
 
 def _outside(parts: Sequence[str]) -> Callable[[Any], bool]:

@@ -134,6 +134,30 @@ def test_a_damaged_file_is_not_opened(bundle_folder: Path, tmp_path: Path) -> No
             open_backend(bundle, artifact)
 
 
+def test_a_file_of_something_else_is_found_when_it_is_written(bundle_folder: Path, tmp_path: Path) -> None:
+    import torch
+    from executorch.exir import to_edge
+
+    from export.errors import ExportError
+    from export.formats import WRITERS
+
+    with open_bundle(bundle_folder) as bundle:
+        shapes = {output.name: output.shape for output in bundle.manifest.outputs}
+    check = WRITERS["executorch"].check
+    for name in ("executorch-fp32.pte", "executorch-int8.pte"):
+        check(bundle_folder / "artifacts" / name, shapes)
+    with pytest.raises(ExportError, match="other outputs than the graph"):
+        check(bundle_folder / "artifacts/executorch-fp32.pte", {**shapes, "embedding": (1, 7)})
+    rubbish = tmp_path / "rubbish.pte"
+    rubbish.write_bytes(b"no program" * 100)
+    with pytest.raises(ExportError, match="is not an ExecuTorch program"):
+        check(rubbish, shapes)
+    other = torch.export.export(nn.Flatten(), (torch.zeros(1, 1, 97, 128),))
+    rubbish.write_bytes(bytes(to_edge(other).to_executorch().buffer))
+    with pytest.raises(ExportError, match=r"rubbish\.pte (does not run|has other outputs)"):
+        check(rubbish, shapes)
+
+
 def test_the_command_line_answers_with_it(bundle_folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "edge_runtime", "predict", str(bundle_folder), str(bundle_folder / "golden/0001.png"),
