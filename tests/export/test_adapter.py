@@ -14,7 +14,8 @@ from torch import nn
 from edge_runtime.bundle import open_bundle
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.selftest import run_selftest
-from export import ExportError, build_bundle, check_parity, deployable_graph, load_run
+from export import ExportError, bench_bundle, build_bundle, check_parity, deployable_graph, load_run
+from export.bench import EAGER
 from tests.export.making import LABELS, SIZE
 from tests.export.test_build import run_cli
 from train.adapter import AdapterError
@@ -122,6 +123,11 @@ def test_another_pytorchcv_architecture(tmp_path: Path, data_folder: Path) -> No
     report = check_parity(tmp_path / "bundle", loaded, data_folder, split="test", limit=4, accept_not_shown=True)
     fp32 = [artifact for artifact in report.artifacts if artifact.name.endswith("fp32")]
     assert len(fp32) == 3 and all(artifact.max_abs_probability_difference < 1e-4 for artifact in fp32)
+    timed = bench_bundle(
+        tmp_path / "bundle", run=loaded, artifacts=["onnx-fp32"], threads=[1], runs=4, rounds=2, image=(80, 70)
+    )
+    assert [row.name for row in timed.rows] == ["onnx-fp32", EAGER], "the process of torch loads the adapter anew"
+    assert [row.error for row in timed.rows] == [None, None] and all(row.p50_ms for row in timed.rows)
 
 
 @pytest.mark.parametrize(
