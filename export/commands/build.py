@@ -19,19 +19,10 @@ from rich.table import Table
 from edge_runtime.manifest import FORMATS, Format
 from edge_runtime.terminal import console
 from export.commands.adapter_option import adapter_option
+from export.commands.formats_option import formats_of
 from export.default_formats import DEFAULT_FORMATS
 
 __all__ = ["command"]
-
-
-def _formats(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[Format, ...]:
-    asked = [part.strip() for part in value.split(",") if part.strip()]
-    chosen = tuple(f for f in FORMATS if f in asked)
-    if unknown := [name for name in asked if name not in FORMATS]:
-        raise click.BadParameter(f"no format {', '.join(unknown)}; choose of {', '.join(FORMATS)}")
-    if not chosen:
-        raise click.BadParameter(f"choose of {', '.join(FORMATS)}")
-    return chosen
 
 
 @click.command("build")
@@ -47,7 +38,7 @@ def _formats(_context: click.Context, _parameter: click.Parameter, value: str) -
     "--formats",
     default=",".join(DEFAULT_FORMATS),
     show_default=True,
-    callback=_formats,
+    callback=formats_of(FORMATS),
     help="Formats to write at fp32, with commas.",
 )
 @click.option(

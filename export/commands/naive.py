@@ -11,27 +11,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from edge_runtime.terminal import console
 from export.commands.adapter_option import adapter_option
+from export.commands.formats_option import QUANTIZED, formats_of
 
 if TYPE_CHECKING:
     from edge_runtime.manifest import Format
 
 __all__ = ["command"]
 
-_FORMATS = ("onnx", "openvino", "torchscript", "lite")
-
-
-def _formats(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
-    asked = [part.strip() for part in value.split(",") if part.strip()]
-    if not asked or set(asked) - set(_FORMATS):
-        raise click.BadParameter(f"choose of {', '.join(_FORMATS)}")
-    return tuple(name for name in _FORMATS if name in asked)
-
 
 @click.command("naive")
 @click.option("--run", type=click.Path(path_type=Path), required=True, help="Run folder that `train fit` left.")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Dataset folder the run was trained on.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Bundle folder to write.")
-@click.option("--formats", default="onnx,openvino,lite", show_default=True, callback=_formats, help="With commas.")
+@click.option(
+    "--formats", default="onnx,openvino,lite", show_default=True, callback=formats_of(QUANTIZED), help="With commas."
+)
 @click.option(
     "--calibration", type=click.IntRange(1), default=60, show_default=True, help="Radiographs that set ranges."
 )

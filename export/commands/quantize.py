@@ -13,6 +13,7 @@ from rich.table import Table
 from edge_runtime.manifest import Format
 from edge_runtime.terminal import console
 from export.commands.adapter_option import adapter_option
+from export.commands.formats_option import QUANTIZED, formats_of
 
 if TYPE_CHECKING:
     from export.quantization.climbing import FineTuning
@@ -21,15 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_FORMATS = ("onnx", "openvino", "torchscript", "lite")
 _NOT_REACHED = 10
-
-
-def _formats(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
-    asked = [part.strip() for part in value.split(",") if part.strip()]
-    if not asked or set(asked) - set(_FORMATS):
-        raise click.BadParameter(f"choose of {', '.join(_FORMATS)}")
-    return tuple(name for name in _FORMATS if name in asked)
 
 
 @click.command("quantize")
@@ -39,7 +32,7 @@ def _formats(_context: click.Context, _parameter: click.Parameter, value: str) -
     "--formats",
     default="onnx,openvino,lite",
     show_default=True,
-    callback=_formats,
+    callback=formats_of(QUANTIZED),
     help="With commas; torchscript takes what lite finds unless it is named too.",
 )
 @click.option(
