@@ -15,6 +15,7 @@ from edge_runtime.web import WebConfig, create_app
 from edge_runtime.web.operating import curve_of, described, strange_curve, wilson
 from edge_runtime.web.server import listening
 from tests.ui.scripted import LABELS, ScriptedPredictor, coarse_curve, operating_curve, scripted_bundle
+from tests.ui.site import until
 
 OpenPage = Callable[..., Any]
 A_POINT = coarse_curve()["curves"]["COVID-19"][0]
@@ -118,7 +119,8 @@ def test_choosing_on_a_coarse_curve(open_page: OpenPage, records: Records) -> No
         page.get_by_label("Your name").fill("Ada")
         page.get_by_role("button", name="Put in force").click()
         page.locator(".now").get_by_text("COVID-19 from 90.0 % on").wait_for()
-        assert page.locator("#threshold-value").inner_text() == "90.0 %"  # where it stands
+        # the page has been loaded anew: it is where the point stands, once its script has drawn it
+        until(lambda: page.locator("#threshold-value").inner_text() == "90.0 %")
         page.get_by_label("Your name").fill("Ada")
         page.get_by_role("button", name="Take back").click()
         page.get_by_text("None: no study is marked.").wait_for()
