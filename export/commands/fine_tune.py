@@ -39,7 +39,7 @@ __all__ = ["command"]
 @click.option(
     "--rate",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Largest learning rate; from 5e-5 on answers stray.  [default: 1e-5]",
+    help="Largest learning rate; larger than the default the answers strayed.  [default: 1e-5]",
 )
 @click.option(
     "--device",

@@ -65,6 +65,14 @@ def fine_tune_run(
     EdgeRuntimeError
         Run or data are not what they should be; the ladder of the format has no such rung; the loss is not a number.
     """
+    out = Path(out)
+    if not out.parent.is_dir() or out.is_dir():  # before hours of training, not after
+        raise ExportError(
+            "the fine-tuned weights have no place to go",
+            got=f"{out} is a folder" if out.is_dir() else f"there is no folder {out.parent}",
+            expected="a file in a folder that is there",
+            remedy="--out with another name, such as tuned.safetensors",
+        )
     loaded = load_run(run)
     dataset = load_build_data(data, loaded, needed=True, notes=[])
     assert dataset is not None  # it was needed
@@ -88,5 +96,5 @@ def fine_tune_run(
         graph, layers, fine_tuned(ladder[rung], epochs), dataset, msgspec.convert(loaded.spec.recipe, type=Recipe),
         images, cache=cache, seed=seed, device=device, rate=rate, on_epoch=on_epoch,
     )  # fmt: skip
-    save_tuned(Path(out), graph, tuned, loaded.spec.checkpoint_sha256)
+    save_tuned(out, graph, tuned, loaded.spec.checkpoint_sha256)
     return tuned

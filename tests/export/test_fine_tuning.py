@@ -135,6 +135,9 @@ def test_fine_tuning_by_itself_and_the_ladder_on_its_file(
     with pytest.raises(ExportError, match=r"has no such rung; got: the best.*expected: plain; ") as caught:
         call(*tuning, "--rung", "the best", "--out", str(tuned))
     assert "percentile ranges" in str(caught.value) and not tuned.exists()
+    for nowhere in (tmp_path, tmp_path / "none" / "tuned.safetensors"):
+        with pytest.raises(ExportError, match="no place to go"):
+            call(*tuning, "--rung", "plain", "--out", str(nowhere))
     assert call(*tuning, "--rung", "plain", "--out", str(tuned)) == 0
     assert "epoch 2 of 2: loss" in outputs[-1] and tuned.is_file()
 
