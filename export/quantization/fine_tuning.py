@@ -40,7 +40,7 @@ from fastai.callback.core import Callback  # noqa: E402
 __all__ = ["RATE", "OnEpoch", "fine_tune"]
 
 RATE = 1e-5
-"""Largest of the one cycle. From 2e-5 on the loss rose instead of falling (docs/quantization.md)."""
+"""Largest of the one cycle. At 5e-5 and 1e-4 the loss rose instead of falling (docs/quantization.md)."""
 _TAIL = 1e-4
 _LEVELS = 127
 
