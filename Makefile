@@ -50,7 +50,9 @@ mobile-test: $(STAMP)
 	@if command -v npm >/dev/null; then npm ci --ignore-scripts --silent --prefix mobile_demo/web; \
 	else echo "SKIPPED: the browser's packages (no npm here; Debian: apt-get install npm)"; fi
 	$(BIN)/python -m pytest tests/mobile -rs
-	@if [ -n "$(EXECUTORCH_VENV)" ]; then $(MAKE) executorch-test; else echo "SKIPPED: ExecuTorch (EXECUTORCH_VENV is empty)"; fi
+	@if [ -z "$(EXECUTORCH_VENV)" ]; then echo "SKIPPED: ExecuTorch (EXECUTORCH_VENV is empty)"; \
+	elif $(MAKE) $(EXECUTORCH_VENV)/.installed; then $(MAKE) executorch-test; \
+	else echo "SKIPPED: ExecuTorch (its environment could not be made)"; fi
 
 # ExecuTorch brings its own pins, so it has an environment of its own.
 EXECUTORCH_VENV ?= .venv-executorch
